@@ -1,0 +1,73 @@
+// The one interface between the engine and every bootloader.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "bootloader-hooks/boot_state.hpp"
+#include "partitions/io/host.hpp"
+#include "partitions/io/result.hpp"
+#include "partitions/io/storage.hpp"
+
+namespace slotkeeper::boot {
+
+/// What a backend can promise on this device.
+struct BootTraits {
+  std::string backend;                  ///< "uboot", "custom", ...
+  bool keeps_mark = false;              ///< order, counters and mark change together in one store
+  bool counts_tries = false;            ///< the bootloader counts trial boots down
+  std::uint32_t attempts = 1;           ///< what the engine may ask for, after the backend's own limit
+  std::vector<std::string> weaknesses;  ///< sentences for `status`
+};
+
+struct BootReading {
+  BootState state;
+  bool damaged_copy = false;  ///< one copy of the environment is invalid; `repair` rewrites it
+};
+
+/// Errors: boot_environment (no valid copy), io_error, sync_failed, readback_mismatch, busy (locked by another tool).
+class BootControl {
+ public:
+  BootControl() = default;
+  BootControl(const BootControl&) = delete;
+  BootControl& operator=(const BootControl&) = delete;
+  virtual ~BootControl() = default;
+
+  [[nodiscard]] virtual const BootTraits& traits() const = 0;
+
+  /// Reads past the cache. Changes nothing.
+  [[nodiscard]] virtual Result<BootReading> read() = 0;
+
+  /// Makes the store say `wanted`. Atomic: at every instant the bootloader sees the old state or the new one, in full.
+  /// Durable: all copies, flushed and read back. Variables of others are kept.
+  /// On crash: the old or the new state; a copy may be damaged or old, which `read` reports and `repair` mends.
+  [[nodiscard]] virtual Result<void> store(const BootState& wanted) = 0;
+
+  /// Rewrites a damaged copy from the valid one. Writes nothing when both are valid.
+  [[nodiscard]] virtual Result<void> repair() = 0;
+
+  /// For `provision`: makes a valid store with `wanted` even where none is, keeping what can be read of it.
+  [[nodiscard]] virtual Result<void> initialise(const BootState& wanted) = 0;
+
+  /// The booted slot where the backend itself knows it (custom: `get-booted`).
+  [[nodiscard]] virtual Result<std::optional<SlotId>> booted() = 0;
+};
+
+struct UbootSettings {
+  std::string fw_env_config;  ///< path of fw_env.config with two copies
+  std::uint32_t attempts = 3;
+};
+struct CustomSettings {
+  std::string command;  ///< executable, called with a verb
+  std::uint32_t attempts = 3;
+};
+
+/// Errors: config (fw_env.config missing, malformed, or with one copy only).
+[[nodiscard]] Result<std::unique_ptr<BootControl>> make_uboot_control(io::Storage& storage, UbootSettings settings);
+/// Errors: config (missing, not executable, or writable by others than root).
+[[nodiscard]] Result<std::unique_ptr<BootControl>> make_custom_control(io::Storage& storage, io::Host& host,
+                                                                       CustomSettings settings);
+
+}  // namespace slotkeeper::boot

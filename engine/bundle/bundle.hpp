@@ -1,0 +1,106 @@
+// Steps 1 and 2 of 9: opening a bundle and verifying it. What comes out of `verify` is the only manifest the later
+// steps accept.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "engine/bundle/chunk_index.hpp"
+#include "engine/bundle/manifest.hpp"
+#include "engine/bundle/signature.hpp"
+#include "engine/source/source.hpp"
+
+namespace slotkeeper::bundle {
+
+/// A member of the container, as found.
+struct Member {
+  std::string name;
+  std::uint64_t offset = 0;  ///< of its data in the bundle
+  std::uint64_t size_bytes = 0;
+};
+
+/// An opened bundle. Nothing in it is trusted yet; the manifest's bytes and the signature's are in memory.
+class Bundle {
+ public:
+  Bundle(Bundle&&) noexcept;
+  Bundle& operator=(Bundle&&) noexcept;
+  ~Bundle();
+
+  [[nodiscard]] const std::string& manifest_text() const;
+  [[nodiscard]] const std::string& signature() const;
+  [[nodiscard]] Source& source() const;
+
+ private:
+  friend Result<Bundle> open_bundle(std::unique_ptr<Source> source);
+  friend class VerifiedManifest;
+  struct State;
+  explicit Bundle(std::unique_ptr<State> state);
+  std::unique_ptr<State> state_;
+};
+
+/// Reads the first two members: manifest.json and manifest.cms. Errors: corrupt, source_unreachable, unsupported.
+[[nodiscard]] Result<Bundle> open_bundle(std::unique_ptr<Source> source);
+
+/// A manifest whose signature is good and whose chunk indexes match it. For a source of known size the whole container
+/// was checked too: every member header, order, size, padding and the end; only the frames' contents were not read.
+class VerifiedManifest {
+ public:
+  VerifiedManifest(VerifiedManifest&&) noexcept;
+  VerifiedManifest& operator=(VerifiedManifest&&) noexcept;
+  ~VerifiedManifest();
+
+  [[nodiscard]] const Manifest& manifest() const;
+  [[nodiscard]] const Sha256& digest() const;  ///< of the manifest's bytes: what identifies the bundle
+  [[nodiscard]] const std::string& text() const;
+  [[nodiscard]] const std::vector<Signer>& signers() const;
+  [[nodiscard]] const ChunkIndex& index(std::size_t image) const;
+  [[nodiscard]] std::uint64_t frames_offset(std::size_t image) const;  ///< of the first frame in the bundle
+  [[nodiscard]] Source& source() const;
+
+ private:
+  friend Result<VerifiedManifest> verify_bundle(Bundle bundle, const TrustPolicy& policy);
+  struct State;
+  explicit VerifiedManifest(std::unique_ptr<State> state);
+  std::unique_ptr<State> state_;
+};
+
+/// Errors: signature, untrusted, corrupt, unsupported, source_unreachable, source_truncated (never for a local file).
+[[nodiscard]] Result<VerifiedManifest> verify_bundle(Bundle bundle, const TrustPolicy& policy);
+
+/// What the manifest says and whether the container is whole, without any trust. For `bundle info` only: it never makes
+/// a VerifiedManifest.
+struct Inspection {
+  Manifest manifest;
+  Sha256 digest;
+  std::vector<Member> members;
+  std::uint64_t size_bytes = 0;
+};
+[[nodiscard]] Result<Inspection> inspect_bundle_contents(Bundle& bundle);
+
+/// One verified chunk of an image.
+struct Chunk {
+  std::size_t number = 0;
+  std::uint64_t offset = 0;  ///< in the image, bytes
+  std::uint64_t plain_bytes = 0;
+  bool zeros = false;   ///< then `data` is empty
+  io::ConstBytes data;  ///< valid until the next call
+};
+
+/// Hands out the chunks of one image in order: frame read, hashed against the index, only then decompressed, hashed
+/// again. Memory: one frame and one chunk.
+class ImageReader {
+ public:
+  ImageReader(const VerifiedManifest& manifest, std::size_t image, std::size_t first_chunk = 0);
+  ImageReader(ImageReader&&) noexcept;
+  ~ImageReader();
+  /// Nothing after the last chunk. Errors: corrupt (names chunk and offset), source_unreachable, source_changed.
+  [[nodiscard]] Result<std::optional<Chunk>> next();
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace slotkeeper::bundle

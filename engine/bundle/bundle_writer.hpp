@@ -1,0 +1,40 @@
+// `bundle create`: packs images into a bundle and signs it. Reproducible: same inputs, same bytes, signature aside.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "engine/bundle/manifest.hpp"
+#include "engine/bundle/signature.hpp"
+#include "partitions/io/storage.hpp"
+#include "partitions/progress.hpp"
+
+namespace slotkeeper::bundle {
+
+struct ImageInput {
+  std::string volume;
+  std::string path;
+};
+
+struct CreateRequest {
+  Manifest description;  ///< without images; they are described while they are packed
+  std::vector<ImageInput> images;
+  SigningIdentity identity;
+  std::string output_path;  ///< must not exist; appears under its name only when complete and synced
+  int compression_level = 12;
+  std::uint32_t chunk_bytes = 0;  ///< 0: chosen from the image's size so that the index stays below its limit
+};
+
+struct CreatedBundle {
+  Manifest manifest;
+  Sha256 digest;
+  std::uint64_t size_bytes = 0;
+};
+
+/// Errors: config (missing image, empty image, size not a multiple of 512), io_error, storage_full, cancelled.
+/// On crash: a temporary file next to the output may remain; the output is absent or complete.
+[[nodiscard]] Result<CreatedBundle> create_bundle(io::Storage& storage, const CreateRequest& request,
+                                                  ProgressSink& progress);
+
+}  // namespace slotkeeper::bundle

@@ -1,0 +1,44 @@
+// The rows of one image's chunk index. Offsets are sums of the lengths before; the format is in engine/DESIGN.md.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "partitions/digest.hpp"
+#include "partitions/io/result.hpp"
+#include "partitions/io/types.hpp"
+
+namespace slotkeeper::bundle {
+
+inline constexpr std::uint32_t kChunkMinBytes = 4096;
+inline constexpr std::uint32_t kChunkMaxBytes = 4u << 20;
+inline constexpr std::uint32_t kFrameMaxBytes = kChunkMaxBytes + (kChunkMaxBytes >> 7) + 1024;
+inline constexpr std::uint64_t kZeroRunMaxBytes = 1ull << 40;
+
+namespace chunk_flag {
+inline constexpr std::uint32_t kZeroRun = 1;   ///< no frame; plain bytes are zeros
+inline constexpr std::uint32_t kOldImage = 2;  ///< the frame decompresses against the old image (delta)
+inline constexpr std::uint32_t kEncrypted = 4;
+inline constexpr std::uint32_t kKnown = kZeroRun | kOldImage | kEncrypted;
+}  // namespace chunk_flag
+
+struct ChunkRow {
+  std::uint64_t plain_bytes = 0;  ///< up to kChunkMaxBytes; a zero run may be longer
+  std::uint32_t stored_bytes = 0;
+  std::uint32_t flags = 0;
+  Sha256 stored_digest;
+  Sha256 plain_digest;  ///< of a zero run: all zero bytes, not used
+};
+
+struct ChunkIndex {
+  std::vector<ChunkRow> rows;
+  [[nodiscard]] std::uint64_t plain_bytes() const;
+  [[nodiscard]] std::uint64_t stored_bytes() const;
+};
+
+/// Errors: corrupt (lengths, sums, limits), unsupported (unknown flags; delta and encryption until they exist).
+[[nodiscard]] Result<ChunkIndex> parse_chunk_index(io::ConstBytes bytes, std::uint64_t plain_bytes,
+                                                   std::uint64_t stored_bytes);
+[[nodiscard]] std::vector<std::byte> print_chunk_index(const ChunkIndex& index);
+
+}  // namespace slotkeeper::bundle

@@ -1,0 +1,61 @@
+// The signed description in a bundle: what it holds, for which device, and the hash of every chunk index.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "partitions/digest.hpp"
+#include "partitions/io/result.hpp"
+
+namespace slotkeeper::bundle {
+
+inline constexpr std::size_t kManifestMaxBytes = 64 * 1024;
+inline constexpr std::size_t kImagesMax = 16;
+inline constexpr std::size_t kNameMaxBytes = 64;
+inline constexpr std::uint64_t kImageMaxBytes = 1ull << 40;
+inline constexpr std::uint64_t kIndexMaxBytes = 4ull << 20;  ///< of one image
+inline constexpr std::int64_t kManifestFormat = 1;
+
+struct FirmwareGroup {
+  std::int64_t version = 0;
+  std::vector<std::string> admits;
+};
+struct ConfigSchema {
+  std::int64_t schema = 0;
+  std::int64_t readable_by = 0;
+};
+
+struct Image {
+  std::string volume;
+  std::uint64_t plain_bytes = 0;   ///< of the image as written to the volume
+  std::uint64_t stored_bytes = 0;  ///< of its member: the sum of its frames
+  std::uint64_t index_bytes = 0;
+  Sha256 index_digest;
+  Sha256 plain_digest;  ///< of the whole image: the baseline of a slot compares with this
+  bool encrypted = false;
+};
+
+struct Manifest {
+  std::string version;
+  std::vector<std::string> compatible;
+  std::optional<FirmwareGroup> firmware_group;
+  std::optional<ConfigSchema> config;
+  std::int64_t records_min = 1;
+  std::int64_t records_max = 1;
+  std::vector<Image> images;
+
+  [[nodiscard]] const Image* find(std::string_view volume) const;
+};
+
+/// Errors: corrupt (not the grammar), unsupported (a format number, or a member that needs a newer version).
+[[nodiscard]] Result<Manifest> parse_manifest(std::string_view json);
+/// The same manifest always prints the same bytes.
+[[nodiscard]] std::string print_manifest(const Manifest& manifest);
+
+/// "rootfs", "boot-fs": letters, digits, '-', '_', '.', not starting with '.' or '-'.
+[[nodiscard]] bool is_plain_name(std::string_view name);
+
+}  // namespace slotkeeper::bundle

@@ -1,0 +1,85 @@
+// /etc/slotkeeper/system.toml, checked and typed. Nothing that it asks for is ignored: an unknown key is refused with
+// its name and line, a feature that this version lacks with `not_supported_yet`.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "partitions/io/storage.hpp"
+#include "partitions/permanent/classes.hpp"
+#include "partitions/slot_table.hpp"
+
+namespace slotkeeper {
+
+enum class BootBackend : std::uint8_t { uboot, grub, efi, custom };
+
+struct Configuration {
+  std::string path;  ///< of the file it came from
+
+  std::string compatible;
+
+  std::string store_path;
+  std::uint64_t store_size_bytes = 32ull << 20;
+
+  SlotTable slots;
+
+  BootBackend boot_backend = BootBackend::uboot;
+  std::string fw_env_config = "/etc/fw_env.config";
+  std::string grubenv;
+  std::string boot_command;
+  std::uint32_t attempts = 3;
+
+  std::string permanent_path;
+  std::uint32_t max_fill_percent = 54;
+  std::uint64_t reserve_bytes = 2ull << 20;
+  std::chrono::milliseconds storm_probe{2000};
+  permanent::ClassTable classes;
+
+  std::string trust_anchors;
+  std::string crl;
+  std::uint32_t signatures_required = 1;
+
+  std::string health_directory = "/etc/slotkeeper/health.d";
+  std::chrono::milliseconds health_timeout{120'000};
+  std::chrono::milliseconds confirm_within{900'000};
+  bool health_allow_empty = false;
+
+  std::string hooks_directory = "/etc/slotkeeper/hooks.d";
+};
+
+/// Parses text. Errors: config with "FILE:LINE: KEY: why", not_supported_yet.
+[[nodiscard]] Result<Configuration> parse_configuration(std::string_view text, const std::string& file_name);
+
+/// Reads and parses a file. Errors: config (also for a missing file).
+[[nodiscard]] Result<Configuration> load_configuration(io::Storage& storage, const std::string& path);
+
+/// Checks what needs the device: the permanent partition is a directory, is not the root of the booted firmware's own
+/// filesystem only by accident of a missing mount, hook and health directories belong to root, and hooks that this
+/// version does not run yet are refused. Errors: config, not_supported_yet.
+[[nodiscard]] Result<void> check_configuration(io::Storage& storage, const Configuration& configuration);
+
+/// The manifest source of `bundle create`. Errors: config with file, line and key; not_supported_yet.
+struct ManifestSource {
+  struct Image {
+    std::string volume;
+    std::string file;  ///< as written; relative to the manifest's folder
+  };
+  std::string version;
+  std::vector<std::string> compatible;
+  std::optional<std::int64_t> config_schema;
+  std::optional<std::int64_t> config_readable_by;
+  std::int64_t records_min = 1;
+  std::int64_t records_max = 1;
+  std::vector<Image> images;
+};
+[[nodiscard]] Result<ManifestSource> parse_manifest_source(std::string_view text, const std::string& file_name);
+
+/// "2 MiB", "512 KiB", "4096": bytes. Nothing where it is malformed or overflows.
+[[nodiscard]] std::optional<std::uint64_t> parse_size(std::string_view text);
+/// "2s", "15min", "500ms", "0s".
+[[nodiscard]] std::optional<std::chrono::milliseconds> parse_duration(std::string_view text);
+
+}  // namespace slotkeeper

@@ -1,0 +1,55 @@
+// What the engine needs from the machine besides storage: time, random bytes and other programs.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "partitions/io/result.hpp"
+#include "partitions/io/types.hpp"
+
+namespace slotkeeper::io {
+
+struct ProcessRequest {
+  std::string executable;  ///< absolute path
+  std::vector<std::string> arguments;
+  std::vector<std::string> environment;  ///< added to ours, "NAME=value"
+  std::chrono::milliseconds time_limit{0};
+  std::size_t output_limit_bytes = 64 * 1024;  ///< of standard output and error each; more is cut off
+};
+
+struct ProcessOutcome {
+  int exit_status = 0;  ///< 128 + signal when a signal ended it
+  bool timed_out = false;
+  std::string standard_output;
+  std::string standard_error;
+};
+
+class Host {
+ public:
+  Host() = default;
+  Host(const Host&) = delete;
+  Host& operator=(const Host&) = delete;
+  virtual ~Host() = default;
+
+  /// Wall clock; jumps, and is wrong on devices whose clock died. Only for display and certificates.
+  [[nodiscard]] virtual TimeStamp now() = 0;
+  /// Never jumps, also counts while suspended; for time limits and rates.
+  [[nodiscard]] virtual std::chrono::nanoseconds monotonic() = 0;
+  [[nodiscard]] virtual std::chrono::nanoseconds since_boot() = 0;
+  virtual void sleep(std::chrono::nanoseconds duration) = 0;
+  /// The kernel's boot_id: differs after every boot.
+  [[nodiscard]] virtual Result<std::string> boot_id() = 0;
+  [[nodiscard]] virtual Result<void> random(Bytes into) = 0;
+  /// Asks a process to end (SIGTERM). Errors: io_error with ESRCH when there is none.
+  [[nodiscard]] virtual Result<void> ask_to_end(int process) = 0;
+  /// Runs a program in a session of its own, with no input, and ends the whole session when time is up.
+  [[nodiscard]] virtual Result<ProcessOutcome> run(const ProcessRequest& request) = 0;
+};
+
+[[nodiscard]] std::unique_ptr<Host> make_posix_host();
+
+}  // namespace slotkeeper::io

@@ -1,0 +1,99 @@
+// The door to storage: opens files, devices and directories by absolute path, and answers questions about devices.
+// Everything above is written against this interface; tests put a simulated disk behind it.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "partitions/io/directory.hpp"
+#include "partitions/io/file.hpp"
+
+namespace slotkeeper::io {
+
+/// What a path stands for, looked through partitions, dm, md, loop and overlay down to where the bytes lie.
+struct DeviceIdentity {
+  bool is_block_device = false;
+  std::uint64_t device = 0;       ///< number of the block device itself; 0 for a file
+  std::uint64_t file_device = 0;  ///< for a file: filesystem and inode it is
+  std::uint64_t file_inode = 0;
+  /// Everything it lies on, itself included, as "block MAJOR:MINOR" or "file DEVICE:INODE"; whole disks are left out,
+  /// so two partitions of one disk share nothing.
+  std::vector<std::string> backing;
+
+  [[nodiscard]] bool overlaps(const DeviceIdentity& other) const;  ///< shares a member of `backing`
+};
+
+/// One mount as the kernel lists it.
+struct Mount {
+  std::string mount_point;
+  std::string filesystem;  ///< type, e.g. "ext4"
+  std::string source;
+  std::uint64_t device = 0;
+  bool read_only = false;
+};
+
+/// Errors: io_error with os_errno; not found is ENOENT there.
+class Storage {
+ public:
+  Storage() = default;
+  Storage(const Storage&) = delete;
+  Storage& operator=(const Storage&) = delete;
+  virtual ~Storage() = default;
+
+  [[nodiscard]] Result<std::unique_ptr<File>> open_file(const std::string& path, OpenMode mode,
+                                                        Caller caller = Caller::current()) {
+    return do_open_file(path, mode, caller);
+  }
+  [[nodiscard]] Result<std::unique_ptr<Directory>> open_directory(const std::string& path,
+                                                                  Caller caller = Caller::current()) {
+    return do_open_directory(path, caller);
+  }
+  /// A small text file in full, e.g. a configuration or a file of /proc. Longer than `limit_bytes` is an error.
+  [[nodiscard]] Result<std::string> read_text(const std::string& path, std::size_t limit_bytes,
+                                              Caller caller = Caller::current());
+  [[nodiscard]] Result<EntryStatus> status_of(const std::string& path, Caller caller = Caller::current()) {
+    return do_status_of(path, caller);  // follows symbolic links
+  }
+  [[nodiscard]] Result<DeviceIdentity> identify(const std::string& path, Caller caller = Caller::current()) {
+    return do_identify(path, caller);
+  }
+  [[nodiscard]] Result<std::vector<Mount>> mounts(Caller caller = Caller::current()) { return do_mounts(caller); }
+  /// Who holds a device or file so that it must not be written: "mounted at /mnt", "held by dm-0", "swap"; empty:
+  /// nobody.
+  [[nodiscard]] Result<std::string> holder_of(const std::string& path, Caller caller = Caller::current()) {
+    return do_holder_of(path, caller);
+  }
+  /// The process that holds an exclusive advisory lock (flock) on the file; nothing when nobody does.
+  [[nodiscard]] Result<std::optional<int>> lock_holder(const std::string& path, Caller caller = Caller::current()) {
+    return do_lock_holder(path, caller);
+  }
+  /// Errors that the filesystem on which `path` lies has counted (ext4 errors_count); nothing where it keeps no count.
+  [[nodiscard]] Result<std::optional<std::uint64_t>> filesystem_errors(const std::string& path,
+                                                                       Caller caller = Caller::current()) {
+    return do_filesystem_errors(path, caller);
+  }
+  /// The identity of the device that carries the root filesystem, looked through overlay.
+  [[nodiscard]] Result<DeviceIdentity> root_device(Caller caller = Caller::current()) { return do_root_device(caller); }
+  [[nodiscard]] Result<std::string> kernel_command_line(Caller caller = Caller::current()) {
+    return do_kernel_command_line(caller);
+  }
+
+ protected:
+  virtual Result<std::unique_ptr<File>> do_open_file(const std::string& path, OpenMode mode, Caller caller) = 0;
+  virtual Result<std::unique_ptr<Directory>> do_open_directory(const std::string& path, Caller caller) = 0;
+  virtual Result<EntryStatus> do_status_of(const std::string& path, Caller caller) = 0;
+  virtual Result<DeviceIdentity> do_identify(const std::string& path, Caller caller) = 0;
+  virtual Result<std::vector<Mount>> do_mounts(Caller caller) = 0;
+  virtual Result<std::string> do_holder_of(const std::string& path, Caller caller) = 0;
+  virtual Result<std::optional<int>> do_lock_holder(const std::string& path, Caller caller) = 0;
+  virtual Result<std::optional<std::uint64_t>> do_filesystem_errors(const std::string& path, Caller caller) = 0;
+  virtual Result<DeviceIdentity> do_root_device(Caller caller) = 0;
+  virtual Result<std::string> do_kernel_command_line(Caller caller) = 0;
+};
+
+/// The real thing.
+[[nodiscard]] std::unique_ptr<Storage> make_posix_storage();
+
+}  // namespace slotkeeper::io

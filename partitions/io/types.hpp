@@ -1,0 +1,80 @@
+// Plain facts about files, directories and filesystems, as the interfaces of partitions/io speak of them.
+#pragma once
+
+#include <compare>
+#include <cstddef>
+#include <cstdint>
+#include <source_location>
+#include <span>
+#include <string>
+#include <vector>
+
+namespace slotkeeper::io {
+
+/// Where a storage call was made from. Every call carries it, so that a test can let each call site fail in turn.
+using Caller = std::source_location;
+
+using Bytes = std::span<std::byte>;
+using ConstBytes = std::span<const std::byte>;
+
+inline ConstBytes as_bytes(std::string_view text) { return std::as_bytes(std::span(text.data(), text.size())); }
+inline std::string_view as_text(ConstBytes bytes) {
+  return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
+}
+
+struct TimeStamp {
+  std::int64_t seconds = 0;  ///< since 1970-01-01 UTC
+  std::int32_t nanoseconds = 0;
+  auto operator<=>(const TimeStamp&) const = default;
+};
+
+enum class EntryType : std::uint8_t { regular, directory, symlink, block_device, character_device, fifo, socket };
+
+struct EntryStatus {
+  EntryType type = EntryType::regular;
+  std::uint64_t device = 0;  ///< of the filesystem it lies on
+  std::uint64_t inode = 0;
+  std::uint32_t mode = 0;  ///< permission bits including set-id and sticky, without the type
+  std::uint32_t owner = 0;
+  std::uint32_t group = 0;
+  std::uint64_t links = 0;
+  std::uint64_t size_bytes = 0;
+  std::uint64_t allocated_bytes = 0;
+  std::uint64_t node_device = 0;  ///< what a device node stands for
+  TimeStamp modified;
+  TimeStamp changed;
+  TimeStamp accessed;
+};
+
+struct DirectoryEntry {
+  std::string name;  ///< raw bytes
+  EntryType type = EntryType::regular;
+};
+
+struct ExtendedAttribute {
+  std::string name;  ///< with its namespace, e.g. "user.origin" or "system.posix_acl_access"
+  std::string value;
+  auto operator<=>(const ExtendedAttribute&) const = default;
+};
+
+struct SpaceFacts {
+  std::uint64_t block_bytes = 0;
+  std::uint64_t capacity_bytes = 0;   ///< f_blocks
+  std::uint64_t free_bytes = 0;       ///< f_bfree: with what is reserved for root
+  std::uint64_t available_bytes = 0;  ///< f_bavail: what anybody may use
+  std::uint64_t inodes = 0;           ///< 0 where the filesystem has no fixed number
+  std::uint64_t inodes_free = 0;
+  bool read_only = false;
+  std::uint64_t filesystem_magic = 0;  ///< f_type of statfs
+
+  [[nodiscard]] std::uint64_t used_bytes() const { return capacity_bytes - free_bytes; }
+};
+
+/// How far a read-back reached, from strongest to weakest.
+enum class ReadBackLevel : std::uint8_t {
+  direct,         ///< direct I/O: the device answered
+  cache_dropped,  ///< page cache dropped and its absence shown, then read
+  cached,         ///< the page cache may have answered
+};
+
+}  // namespace slotkeeper::io

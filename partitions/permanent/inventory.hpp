@@ -1,0 +1,59 @@
+// What is on the permanent partition: every entry with its class, attributes and checksum, and one root over the
+// configuration.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "partitions/digest.hpp"
+#include "partitions/io/directory.hpp"
+#include "partitions/permanent/classes.hpp"
+#include "partitions/progress.hpp"
+
+namespace slotkeeper::permanent {
+
+/// The directory on the permanent partition that belongs to Slotkeeper. `provision` makes it; it is in no inventory.
+inline constexpr std::string_view kOwnDirectory = ".slotkeeper";
+inline constexpr std::size_t kEntriesMax = 200'000;
+inline constexpr std::size_t kDepthMax = 256;
+
+struct Entry {
+  std::string path;  ///< relative, raw bytes; "." is the root itself
+  ClassKind kind = ClassKind::config;
+  std::uint32_t rule = 0;  ///< index into the table's rules; rules.size() for the default class
+  io::EntryStatus status;
+  std::vector<io::ExtendedAttribute> attributes;  ///< sorted; of config and state entries only
+  std::string link_target;                        ///< of a symbolic link
+  std::optional<Sha256> digest;                   ///< of the contents, where they were read
+};
+
+struct ClassTotals {
+  std::uint64_t files = 0;
+  std::uint64_t bytes = 0;  ///< allocated
+};
+
+struct Inventory {
+  std::vector<Entry> entries;                  ///< sorted by path
+  std::map<std::string, ClassTotals> classes;  ///< by rule name; every rule and "config" have a row
+  Sha256 config_root;     ///< over the config entries: path, type, owner, mode, attributes, size, content, link target
+  Sha256 protected_root;  ///< the same over config and state entries
+};
+
+/// Which contents are read and hashed.
+enum class HashScope : std::uint8_t { nothing, config, config_and_state, everything };
+
+/// Walks the whole partition below `root`, without crossing mounts. An entry that disappears meanwhile is left out; a
+/// config file that changes while it is read is read again, a bounded number of times.
+/// Errors: config_busy (names the paths that keep changing), no_space (more than kEntriesMax entries), io_error.
+/// Memory: some 250 bytes an entry; contents are streamed.
+[[nodiscard]] Result<Inventory> take_inventory(io::Directory& root, const ClassTable& classes, HashScope scope,
+                                               ProgressSink& progress);
+
+/// Paths of config entries (and of state entries with `with_state`) that differ, at most `limit` of them.
+[[nodiscard]] std::vector<std::string> differing_paths(const Inventory& before, const Inventory& after, bool with_state,
+                                                       std::size_t limit);
+
+}  // namespace slotkeeper::permanent

@@ -1,0 +1,62 @@
+// Writes one volume of the target slot so that nothing can boot it before it is complete: heads are zeroed first and
+// written last, every byte is read back after a flush.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "partitions/digest.hpp"
+#include "partitions/io/storage.hpp"
+#include "partitions/progress.hpp"
+#include "partitions/slot_table.hpp"
+
+namespace slotkeeper {
+
+/// A range of a volume in which a filesystem keeps its magic: ext4, xfs, squashfs, vfat, erofs in the first 4 KiB,
+/// iso9660 at 32 KiB, btrfs at 64 KiB.
+struct HeadRange {
+  std::uint64_t offset;
+  std::uint64_t length;
+};
+inline constexpr HeadRange kHeadRanges[] = {{0, 4096}, {32768, 4096}, {65536, 4096}};
+
+class VolumeWriter {
+ public:
+  /// Opens for direct, exclusive writing. Errors: wrong_state (held), io_error.
+  [[nodiscard]] static Result<std::unique_ptr<VolumeWriter>> open(io::Storage& storage, const Volume& volume,
+                                                                  std::uint64_t image_bytes);
+  VolumeWriter() = default;
+  VolumeWriter(const VolumeWriter&) = delete;
+  VolumeWriter& operator=(const VolumeWriter&) = delete;
+  virtual ~VolumeWriter() = default;
+
+  [[nodiscard]] virtual std::uint64_t capacity_bytes() const = 0;
+
+  /// Zeroes the head ranges and flushes. Durable: from now on nothing can boot or mount this volume.
+  [[nodiscard]] virtual Result<void> withhold_heads() = 0;
+
+  /// Chunks come in order and without gaps. Bytes of head ranges are kept in memory and written by `finish`.
+  [[nodiscard]] virtual Result<void> write_chunk(std::uint64_t offset, io::ConstBytes data) = 0;
+  [[nodiscard]] virtual Result<void> write_zeros(std::uint64_t offset, std::uint64_t length) = 0;
+
+  /// Flushes and reads everything back past the cache, outside of the head ranges. Errors: readback_mismatch with the
+  /// offset, sync_failed, io_error.
+  [[nodiscard]] virtual Result<void> check_body() = 0;
+
+  /// Writes the true heads, flushes, reads them back. Durable: the whole volume.
+  [[nodiscard]] virtual Result<void> finish() = 0;
+
+  /// Closes the device. Errors: io_error.
+  [[nodiscard]] virtual Result<void> close() = 0;
+};
+
+/// Zeroes the head ranges of a volume and flushes, without an image. Durable.
+[[nodiscard]] Result<void> make_unbootable(io::Storage& storage, const Volume& volume);
+
+/// SHA-256 of the first `length` bytes, read past the cache. Errors: io_error.
+[[nodiscard]] Result<Sha256> hash_volume(io::Storage& storage, const Volume& volume, std::uint64_t length,
+                                         ProgressSink& progress, Phase phase);
+
+}  // namespace slotkeeper
