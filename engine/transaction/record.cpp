@@ -273,6 +273,7 @@ std::string print_facts(const DeviceFacts& facts) {
                          {"A", facts.a ? json_of(*facts.a) : Json()},
                          {"B", facts.b ? json_of(*facts.b) : Json()},
                          {"snapshot-of", facts.snapshot_of ? Json(*facts.snapshot_of) : Json()},
+                         {"activated-boot-id", facts.activated_boot_id},
                          {"floor", Json()},
                          {"failures", JsonArray{}}})
       .print();
@@ -296,6 +297,7 @@ Result<DeviceFacts> parse_facts(const std::string& payload) {
     if (const Json* kept = reader.optional_member("snapshot-of"); kept != nullptr && kept->as_string() != nullptr) {
       facts.snapshot_of = *kept->as_string();
     }
+    SK_TRY_ASSIGN(facts.activated_boot_id, reader.string("activated-boot-id"));
     // Reserved for the version floor and the failure counters; a version that writes them also raises `facts`.
     static_cast<void>(reader.optional_member("floor"));
     static_cast<void>(reader.optional_member("failures"));

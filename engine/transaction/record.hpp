@@ -46,6 +46,7 @@ struct DeviceFacts {
   std::optional<SlotBaseline> a;
   std::optional<SlotBaseline> b;
   std::optional<std::string> snapshot_of;  ///< transaction whose snapshot is kept as `previous`
+  std::string activated_boot_id;  ///< boot in which an operator chose the confirmed slot; it runs after the next boot
   bool operator==(const DeviceFacts&) const = default;
 
   [[nodiscard]] const std::optional<SlotBaseline>& operator[](SlotId slot) const { return slot == SlotId::a ? a : b; }
