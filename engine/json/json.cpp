@@ -176,6 +176,9 @@ Result<Json> Json::parse(std::string_view text, std::size_t size_max_bytes) {
     return make_error(Errc::corrupt, "JSON: its " + std::to_string(text.size()) + " bytes are more than the " +
                                          std::to_string(size_max_bytes) + " allowed (byte " +
                                          std::to_string(size_max_bytes) + ")");
+  // The library takes a zero byte for the end of the text, so that anything could hide behind one.
+  if (const std::size_t zero = text.find('\0'); zero != std::string_view::npos)
+    return make_error(Errc::corrupt, "JSON: it holds a zero byte (byte " + std::to_string(zero) + ")");
   std::size_t taken = 0;
   TreeBuilder builder(taken);
   try {
