@@ -1,10 +1,9 @@
 #include "partitions/permanent/classes.hpp"
 
-#include <fnmatch.h>
-#include <locale.h>
-
 #include <algorithm>
 #include <array>
+#include <fnmatch.h>
+#include <locale.h>
 #include <utility>
 
 namespace slotkeeper::permanent {
@@ -18,8 +17,8 @@ constexpr std::array kKindNames = {
     std::pair{ClassKind::disposable, std::string_view("disposable")},
 };
 
-/// File names are bytes. In a UTF-8 locale fnmatch would refuse names that are not UTF-8, so the calling thread works in
-/// the C locale for as long as this lives.
+/// File names are bytes. In a UTF-8 locale fnmatch would refuse names that are not UTF-8, so the calling thread works
+/// in the C locale for as long as this lives.
 class BytesLocale {
  public:
   BytesLocale() {
@@ -88,7 +87,8 @@ std::size_t bracket_end(std::string_view text, std::size_t open) {
     first = false;
     if (c == '\\') {
       at += 2;
-    } else if (c == '[' && at + 1 < text.size() && std::string_view(":.=").find(text[at + 1]) != std::string_view::npos) {
+    } else if (c == '[' && at + 1 < text.size() &&
+               std::string_view(":.=").find(text[at + 1]) != std::string_view::npos) {
       const std::array closing = {text[at + 1], ']'};
       const std::size_t end = text.find(std::string_view(closing.data(), closing.size()), at + 2);
       if (end == std::string_view::npos) return end;
@@ -131,8 +131,8 @@ std::size_t ClassTable::index_of(std::string_view path) const {
   const BytesLocale locale;
   const std::vector<std::string> components = components_of(path);
   const auto matches = [&](const std::string& pattern) { return components_match(components_of(pattern), components); };
-  const auto rule =
-      std::ranges::find_if(rules, [&](const ClassRule& candidate) { return std::ranges::any_of(candidate.match, matches); });
+  const auto rule = std::ranges::find_if(
+      rules, [&](const ClassRule& candidate) { return std::ranges::any_of(candidate.match, matches); });
   return static_cast<std::size_t>(rule - rules.begin());
 }
 

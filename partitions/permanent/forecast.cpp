@@ -34,11 +34,22 @@ std::string percent(std::uint64_t part, std::uint64_t whole, Rounding rounding) 
   return std::to_string(saturate(tenths / 10)) + "." + std::to_string(static_cast<std::uint64_t>(tenths % 10)) + " %";
 }
 
-constexpr std::string_view kWhatToDo = "; export logs or old packages from the permanent partition and delete them there";
+constexpr std::string_view kWhatToDo =
+    "; export logs or old packages from the permanent partition and delete them there";
+
+/// Passes when `measured` is at most `limit`.
+Gate gate_of(Errc code, std::uint64_t measured, std::uint64_t limit, std::string_view unit) {
+  Gate gate;
+  gate.code = code;
+  gate.pass = measured <= limit;
+  gate.measured = measured;
+  gate.limit = limit;
+  gate.unit = unit;
+  return gate;
+}
 
 Gate bytes_gate(const Forecast& forecast) {
-  Gate gate{.code = Errc::no_space, .measured = forecast.needed.bytes, .limit = forecast.available.bytes, .unit = "bytes"};
-  gate.pass = gate.measured <= gate.limit;
+  Gate gate = gate_of(Errc::no_space, forecast.needed.bytes, forecast.available.bytes, "bytes");
   gate.message = "the update needs " + mebibytes(gate.measured, Rounding::up) + " on the permanent partition and " +
                  mebibytes(gate.limit, Rounding::down) + " are available after compaction";
   if (!gate.pass) {
@@ -49,18 +60,19 @@ Gate bytes_gate(const Forecast& forecast) {
 }
 
 Gate inodes_gate(const Forecast& forecast) {
-  Gate gate{.code = Errc::no_space, .measured = forecast.needed.inodes, .limit = forecast.available.inodes, .unit = "inodes"};
+  Gate gate = gate_of(Errc::no_space, forecast.needed.inodes, forecast.available.inodes, "inodes");
   if (forecast.input.space.inodes == 0) {
     gate.limit = gate.measured;
     gate.pass = true;
     gate.message = "the filesystem of the permanent partition has no fixed number of files";
     return gate;
   }
-  gate.pass = gate.measured <= gate.limit;
-  gate.message = "the update needs " + std::to_string(gate.measured) + " files (inodes) on the permanent partition and " +
-                 std::to_string(gate.limit) + " are available after compaction";
+  gate.message = "the update needs " + std::to_string(gate.measured) +
+                 " files (inodes) on the permanent partition and " + std::to_string(gate.limit) +
+                 " are available after compaction";
   if (!gate.pass) {
-    gate.message += "; " + std::to_string(gate.measured - gate.limit) + " more files must be deleted, whatever their size";
+    gate.message +=
+        "; " + std::to_string(gate.measured - gate.limit) + " more files must be deleted, whatever their size";
     gate.message += kWhatToDo;
   }
   return gate;
@@ -69,10 +81,9 @@ Gate inodes_gate(const Forecast& forecast) {
 Gate fill_gate(const Forecast& forecast) {
   const std::uint64_t capacity = forecast.input.space.capacity_bytes;
   const std::string allowed = std::to_string(forecast.input.max_fill_percent) + " %";
-  Gate gate{.code = Errc::fill_level, .measured = forecast.used_after_bytes, .unit = "bytes"};
   // used * 100 <= max_fill * capacity holds exactly when used <= floor(max_fill * capacity / 100).
-  gate.limit = saturate(Wide(forecast.input.max_fill_percent) * capacity / 100);
-  gate.pass = gate.measured <= gate.limit;
+  const std::uint64_t limit = saturate(Wide(forecast.input.max_fill_percent) * capacity / 100);
+  Gate gate = gate_of(Errc::fill_level, forecast.used_after_bytes, limit, "bytes");
   const Rounding rounding = gate.pass ? Rounding::down : Rounding::up;  // never "54.0 % of 54 %" for a refusal
   gate.message = "after compaction the permanent partition is filled to " + percent(gate.measured, capacity, rounding) +
                  " (" + mebibytes(gate.measured, rounding) + " of " + mebibytes(capacity, Rounding::down) + ") and " +
@@ -87,11 +98,13 @@ Gate fill_gate(const Forecast& forecast) {
 }  // namespace
 
 Forecast make_forecast(const ForecastInput& input) {
-  Forecast forecast{.input = input};
+  Forecast forecast;
+  forecast.input = input;
   forecast.growth_bytes = saturate(Wide(input.write_rate_bytes_per_s) * input.expected_duration_s);
   forecast.needed = plus(plus(input.rollback_reserve, input.event_reserve), input.migration_headroom);
   forecast.needed.bytes = plus(plus(forecast.needed.bytes, input.log_reserve_bytes), forecast.growth_bytes);
-  forecast.available = plus({.bytes = input.space.available_bytes, .inodes = input.space.inodes_free}, input.reclaimable);
+  forecast.available =
+      plus({.bytes = input.space.available_bytes, .inodes = input.space.inodes_free}, input.reclaimable);
   forecast.used_after_bytes = minus(minus(input.space.capacity_bytes, input.space.free_bytes), input.reclaimable.bytes);
   forecast.gates = {bytes_gate(forecast), inodes_gate(forecast), fill_gate(forecast)};
   return forecast;

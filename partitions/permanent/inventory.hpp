@@ -30,7 +30,7 @@ struct Entry {
   std::vector<io::ExtendedAttribute> attributes;  ///< sorted; of config and state entries only
   std::string link_target;                        ///< of a symbolic link
   std::string hard_link;  ///< first protected path with the same inode; empty where this is the first, and for logs
-  std::optional<Sha256> digest;                   ///< of the contents, where they were read
+  std::optional<Sha256> digest;  ///< of the contents, where they were read
 };
 
 struct ClassTotals {
@@ -41,8 +41,8 @@ struct ClassTotals {
 struct Inventory {
   std::vector<Entry> entries;                  ///< "." first, then sorted by the bytes of the path
   std::map<std::string, ClassTotals> classes;  ///< by rule name; every rule and "config" have a row
-  Sha256 config_root;     ///< over the config entries; zero when their contents were not read
-  Sha256 protected_root;  ///< over config and state entries; zero when their contents were not read
+  Sha256 config_root;                          ///< over the config entries; zero when their contents were not read
+  Sha256 protected_root;            ///< over config and state entries; zero when their contents were not read
   std::vector<std::string> mounts;  ///< what is mounted below the root and was left out
 };
 

@@ -79,8 +79,7 @@ Roots RootDigest::finish() { return {.config = config_.finish(), .with_state = w
 
 std::string HardLinks::first_name(const Entry& entry) {
   if (entry.status.type == io::EntryType::directory || entry.status.links < 2) return {};
-  const auto [place, is_first] =
-      first_names_.try_emplace({entry.status.device, entry.status.inode}, entry.path);
+  const auto [place, is_first] = first_names_.try_emplace({entry.status.device, entry.status.inode}, entry.path);
   return is_first ? std::string() : place->second;
 }
 
