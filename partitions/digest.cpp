@@ -1,0 +1,97 @@
+#include "partitions/digest.hpp"
+
+#include <xxhash.h>
+
+#include <openssl/evp.h>
+
+#include "partitions/io/result.hpp"
+
+namespace slotkeeper {
+namespace {
+
+constexpr std::array<std::uint32_t, 256> kCrcTable = [] {
+  std::array<std::uint32_t, 256> table{};
+  for (std::uint32_t byte = 0; byte < table.size(); ++byte) {
+    std::uint32_t value = byte;
+    for (int bit = 0; bit < 8; ++bit) value = (value >> 1) ^ ((value & 1) != 0 ? 0xEDB88320u : 0u);
+    table[byte] = value;
+  }
+  return table;
+}();
+
+std::optional<unsigned> hex_digit(char digit) {
+  if (digit >= '0' && digit <= '9') return static_cast<unsigned>(digit - '0');
+  if (digit >= 'a' && digit <= 'f') return static_cast<unsigned>(digit - 'a' + 10);
+  return std::nullopt;
+}
+
+}  // namespace
+
+std::string Sha256::hex() const {
+  constexpr std::string_view kDigits = "0123456789abcdef";
+  std::string text;
+  text.reserve(bytes.size() * 2);
+  for (const std::byte byte : bytes) {
+    text += kDigits[std::to_integer<std::size_t>(byte >> 4)];
+    text += kDigits[std::to_integer<std::size_t>(byte & std::byte{15})];
+  }
+  return text;
+}
+
+std::optional<Sha256> Sha256::from_hex(std::string_view text) {
+  Sha256 digest;
+  if (text.size() != digest.bytes.size() * 2) return std::nullopt;
+  for (std::size_t i = 0; i < digest.bytes.size(); ++i) {
+    const auto high = hex_digit(text[2 * i]);
+    const auto low = hex_digit(text[2 * i + 1]);
+    if (!high || !low) return std::nullopt;
+    digest.bytes[i] = static_cast<std::byte>(*high << 4 | *low);
+  }
+  return digest;
+}
+
+struct Sha256Stream::Context {
+  struct Free {
+    void operator()(EVP_MD_CTX* context) const { EVP_MD_CTX_free(context); }
+  };
+  std::unique_ptr<EVP_MD_CTX, Free> openssl{EVP_MD_CTX_new()};
+
+  // An OpenSSL without SHA-256 can verify nothing; there is no state in which going on would be right.
+  void start() { SK_INVARIANT(openssl != nullptr && EVP_DigestInit_ex(openssl.get(), EVP_sha256(), nullptr) == 1); }
+};
+
+Sha256Stream::Sha256Stream() : context_(std::make_unique<Context>()) { context_->start(); }
+Sha256Stream::Sha256Stream(Sha256Stream&&) noexcept = default;
+Sha256Stream& Sha256Stream::operator=(Sha256Stream&&) noexcept = default;
+Sha256Stream::~Sha256Stream() = default;
+
+void Sha256Stream::update(io::ConstBytes data) {
+  SK_INVARIANT(EVP_DigestUpdate(context_->openssl.get(), data.data(), data.size()) == 1);
+}
+
+Sha256 Sha256Stream::finish() {
+  Sha256 digest;
+  unsigned length = 0;
+  SK_INVARIANT(EVP_DigestFinal_ex(context_->openssl.get(), reinterpret_cast<unsigned char*>(digest.bytes.data()),
+                                  &length) == 1 &&
+               length == digest.bytes.size());
+  context_->start();
+  return digest;
+}
+
+Sha256 sha256(io::ConstBytes data) {
+  Sha256Stream stream;
+  stream.update(data);
+  return stream.finish();
+}
+
+std::uint64_t fast_hash(io::ConstBytes data) { return XXH3_64bits(data.data(), data.size()); }
+
+std::uint32_t crc32(io::ConstBytes data) {
+  std::uint32_t value = 0xFFFFFFFFu;
+  for (const std::byte byte : data)
+    value = (value >> 8) ^ kCrcTable[(value ^ std::to_integer<std::uint32_t>(byte)) & 0xFF];
+  return ~value;
+}
+
+}  // namespace slotkeeper
