@@ -42,7 +42,8 @@ NextEvent begin_trial(Device& device) {
     }
     ++record.trial_boots;
     record.trial_boot_id = device.boot_id;
-    record.trial_since_boot_s = std::chrono::duration_cast<std::chrono::seconds>(device.settings.host.since_boot()).count();
+    record.trial_since_boot_s =
+        std::chrono::duration_cast<std::chrono::seconds>(device.settings.host.since_boot()).count();
     record.restore_wanted = true;
     SK_TRY(device.save_record());
   }
@@ -96,8 +97,7 @@ NextEvent restore(Device& device) {
     StoreArea& area = device.store->area(record.second ? AreaKind::snapshot_second : AreaKind::snapshot_first);
     SK_TRY(permanent::verify_snapshot(area, *facts, device.sink()));
     SK_TRY_ASSIGN(auto root, device.open_permanent());
-    SK_TRY_ASSIGN(const auto report,
-                  permanent::restore_snapshot(*root, record.classes, area, *facts, device.sink()));
+    SK_TRY_ASSIGN(const auto report, permanent::restore_snapshot(*root, record.classes, area, *facts, device.sink()));
     SK_TRY(root->close());
     device.wrote = device.wrote || report.changed;
     report_paths(device, "restored", report.replaced);
@@ -124,8 +124,8 @@ NextEvent finish_confirm(Device& device) {
   device.phase = Phase::confirm;
   TransactionRecord& record = *device.record;
   SK_TRY_ASSIGN(const auto facts, device.boot_facts());
-  SK_TRY(device.store_environment(facts.environment, boot::confirmed(facts.environment, record.target,
-                                                                     record.attempts, record.mark_id())));
+  SK_TRY(device.store_environment(
+      facts.environment, boot::confirmed(facts.environment, record.target, record.attempts, record.mark_id())));
   DeviceFacts wanted = device.facts;
   wanted.confirmed = record.target;
   wanted[record.target] = record.image;
@@ -141,7 +141,9 @@ NextEvent finish_confirm(Device& device) {
 
 /// Another slot runs than the record can explain. Nothing that runs is touched; the slot that runs is what counts.
 NextEvent abandon(Device& device) {
-  set_cause(device, make_error(Errc::wrong_state, "another slot was started in the middle of the update"), std::nullopt);
+  set_cause(device, make_error(Errc::wrong_state, "another slot was started in the middle of the update"),
+            std::nullopt);
+  SK_TRY(put_at_rest(device));
   return std::optional<Event>{};
 }
 
@@ -162,14 +164,22 @@ NextEvent rest(Device& device) {
 NextEvent carry_out(Device& device, Action action) {
   switch (action) {
     case Action::none:
-    case Action::stay_armed: return std::optional<Event>{};
-    case Action::begin_trial: return begin_trial(device);
-    case Action::withdraw: return withdraw(device);
-    case Action::restore: return restore(device);
-    case Action::send_back: return send_back(device);
-    case Action::finish_confirm: return finish_confirm(device);
-    case Action::abandon: return abandon(device);
-    case Action::rest: return rest(device);
+    case Action::stay_armed:
+      return std::optional<Event>{};
+    case Action::begin_trial:
+      return begin_trial(device);
+    case Action::withdraw:
+      return withdraw(device);
+    case Action::restore:
+      return restore(device);
+    case Action::send_back:
+      return send_back(device);
+    case Action::finish_confirm:
+      return finish_confirm(device);
+    case Action::abandon:
+      return abandon(device);
+    case Action::rest:
+      return rest(device);
   }
   return make_error(Errc::internal, "unknown action");
 }
@@ -227,8 +237,8 @@ Result<void> recover_device(Device& device) {
     const bool tried = next.event == Event::original_tried || device.record->trial_boots > 0;
     set_cause(device,
               tried ? make_error(Errc::health, "the new firmware was started but never confirmed")
-                    : make_error(Errc::cancelled, "the update was cut off (state " +
-                                                      std::string(name_of(device.record->state)) + ")"),
+                    : make_error(Errc::cancelled,
+                                 "the update was cut off (state " + std::string(name_of(device.record->state)) + ")"),
               std::nullopt);
   }
   if (!device.cause && device.has_open_transaction()) device.cause = recorded_failure(*device.record);

@@ -6,14 +6,22 @@ namespace slotkeeper {
 
 std::string_view name_of(Outcome outcome) {
   switch (outcome) {
-    case Outcome::armed: return "armed";
-    case Outcome::confirmed: return "confirmed";
-    case Outcome::rolled_back: return "rolled-back";
-    case Outcome::refused: return "refused";
-    case Outcome::postponed: return "postponed";
-    case Outcome::nothing_to_do: return "nothing-to-do";
-    case Outcome::ok: return "ok";
-    case Outcome::failed: return "failed";
+    case Outcome::armed:
+      return "armed";
+    case Outcome::confirmed:
+      return "confirmed";
+    case Outcome::rolled_back:
+      return "rolled-back";
+    case Outcome::refused:
+      return "refused";
+    case Outcome::postponed:
+      return "postponed";
+    case Outcome::nothing_to_do:
+      return "nothing-to-do";
+    case Outcome::ok:
+      return "ok";
+    case Outcome::failed:
+      return "failed";
   }
   return "failed";
 }
@@ -22,10 +30,14 @@ int CommandResult::exit_status() const { return failure ? info(failure->error.co
 
 Outcome outcome_for(Errc code, bool rolled_back) {
   switch (info(code).exit_status) {
-    case 3: return Outcome::postponed;
-    case 4: return Outcome::refused;
-    case 5: return rolled_back ? Outcome::rolled_back : Outcome::failed;
-    default: return Outcome::failed;
+    case 3:
+      return Outcome::postponed;
+    case 4:
+      return Outcome::refused;
+    case 5:
+      return rolled_back ? Outcome::rolled_back : Outcome::failed;
+    default:
+      return Outcome::failed;
   }
 }
 

@@ -1,5 +1,5 @@
-// What a command answers: one outcome, at most one error, and what goes with it. The command line, the D-Bus service and
-// the C API print the same thing.
+// What a command answers: one outcome, at most one error, and what goes with it. The command line, the D-Bus service
+// and the C API print the same thing.
 #pragma once
 
 #include <cstdint>

@@ -134,9 +134,9 @@ Result<std::unique_ptr<Device>> open_device(EngineSettings& settings, OpenFor pu
   SK_TRY_ASSIGN(auto boot, make_boot_control(settings));
   auto booted = booted_slot(settings, *boot);
   if (!booted.has_value() && purpose == OpenFor::writing) return std::move(booted).as_failure();
-  SK_TRY_ASSIGN(auto store, StateStore::open(settings.storage, settings.configuration.store_path,
-                                             purpose == OpenFor::writing ? StateStore::Access::write
-                                                                         : StateStore::Access::read));
+  SK_TRY_ASSIGN(auto store,
+                StateStore::open(settings.storage, settings.configuration.store_path,
+                                 purpose == OpenFor::writing ? StateStore::Access::write : StateStore::Access::read));
   SK_TRY_ASSIGN(auto boot_id, settings.host.boot_id());
   SK_TRY_ASSIGN(const auto facts_record, store->read_record(RecordKind::facts));
   if (!facts_record) {

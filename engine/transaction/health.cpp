@@ -45,10 +45,11 @@ Result<std::vector<HealthCheck>> run_health_checks(Device& device) {
         "SLOTKEEPER_SLOT=" + std::string(name_of(device.booted)),
         "SLOTKEEPER_TRANSACTION=" + (device.record ? device.record->id : std::string()),
         "SLOTKEEPER_VERSION=" + (device.record ? device.record->image.version : std::string())};
-    SK_TRY_ASSIGN(const auto outcome, device.settings.host.run({.executable = configuration.health_directory + "/" + name,
-                                                                .arguments = {},
-                                                                .environment = environment,
-                                                                .time_limit = configuration.health_timeout}));
+    SK_TRY_ASSIGN(const auto outcome,
+                  device.settings.host.run({.executable = configuration.health_directory + "/" + name,
+                                            .arguments = {},
+                                            .environment = environment,
+                                            .time_limit = configuration.health_timeout}));
     std::string output = outcome.standard_output + outcome.standard_error;
     if (output.size() > kShownOutputMaxBytes) output.resize(kShownOutputMaxBytes);
     checks.push_back({.name = name,

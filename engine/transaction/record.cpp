@@ -211,9 +211,12 @@ Error as_record_error(Error error, std::string_view what) {
 
 std::string_view name_of(BaselineOrigin origin) {
   switch (origin) {
-    case BaselineOrigin::adopted: return "adopted";
-    case BaselineOrigin::factory: return "factory";
-    case BaselineOrigin::bundle: return "bundle";
+    case BaselineOrigin::adopted:
+      return "adopted";
+    case BaselineOrigin::factory:
+      return "factory";
+    case BaselineOrigin::bundle:
+      return "bundle";
   }
   return "adopted";
 }

@@ -17,14 +17,17 @@ std::optional<Stage> mark_of(const TransactionRecord& record, const BootFacts& f
   }
   switch (record.state) {
     case State::confirming:
-    case State::confirmed: return Stage::good;
+    case State::confirmed:
+      return Stage::good;
     case State::arming:
       // Cut between record and switch: the primary tells on which side.
       if (facts.booted == record.original && facts.environment.primary() != record.target) return std::nullopt;
       return Stage::trial;
     case State::armed:
-    case State::trial: return Stage::trial;
-    default: return std::nullopt;
+    case State::trial:
+      return Stage::trial;
+    default:
+      return std::nullopt;
   }
 }
 

@@ -38,8 +38,9 @@ constexpr std::array kTable = {
     Transition{restoring,   restored,                   rolled_back,        Action::rest},
 
     // ---- recovery: one row for every state and every boot event -----------------------------------------------
-    // Cut off before the switch. Up to `secured` no slot and no boot variable was touched. A mark of ours in the environment proves more than the record knows (`record-lost`):
-    // then nothing is restored and the slot that runs is not marked bad.
+    // Cut off before the switch. Up to `secured` no slot and no boot variable was touched. A mark of ours in the
+    // environment proves more than the record knows (`record-lost`): then nothing is restored and the slot that runs is
+    // not marked bad.
     Transition{begun,       original_unmarked,          rolled_back,        Action::rest},
     Transition{begun,       original_untried,           withdrawing,        Action::withdraw},
     Transition{begun,       original_tried,             withdrawing,        Action::withdraw},
@@ -162,43 +163,74 @@ std::optional<State> state_from_name(std::string_view name) {
 
 std::string_view name_of(Event event) {
   switch (event) {
-    case permanent_secured: return "permanent-secured";
-    case withheld: return "withheld";
-    case image_complete: return "image-complete";
-    case checked: return "checked";
-    case switched: return "switched";
-    case healthy: return "healthy";
-    case finished: return "finished";
-    case failed: return "failed";
-    case rollback_requested: return "rollback-requested";
-    case unhealthy: return "unhealthy";
-    case trial_exhausted: return "trial-exhausted";
-    case withdrawn: return "withdrawn";
-    case withdrawn_after_trial: return "withdrawn-after-trial";
-    case restored: return "restored";
-    case revert_requested: return "revert-requested";
-    case original_unmarked: return "original-unmarked";
-    case original_untried: return "original-untried";
-    case original_tried: return "original-tried";
-    case original_good: return "original-good";
-    case target_unmarked: return "target-unmarked";
-    case target_trial: return "target-trial";
-    case target_good: return "target-good";
+    case permanent_secured:
+      return "permanent-secured";
+    case withheld:
+      return "withheld";
+    case image_complete:
+      return "image-complete";
+    case checked:
+      return "checked";
+    case switched:
+      return "switched";
+    case healthy:
+      return "healthy";
+    case finished:
+      return "finished";
+    case failed:
+      return "failed";
+    case rollback_requested:
+      return "rollback-requested";
+    case unhealthy:
+      return "unhealthy";
+    case trial_exhausted:
+      return "trial-exhausted";
+    case withdrawn:
+      return "withdrawn";
+    case withdrawn_after_trial:
+      return "withdrawn-after-trial";
+    case restored:
+      return "restored";
+    case revert_requested:
+      return "revert-requested";
+    case original_unmarked:
+      return "original-unmarked";
+    case original_untried:
+      return "original-untried";
+    case original_tried:
+      return "original-tried";
+    case original_good:
+      return "original-good";
+    case target_unmarked:
+      return "target-unmarked";
+    case target_trial:
+      return "target-trial";
+    case target_good:
+      return "target-good";
   }
   return "unknown";
 }
 
 std::string_view name_of(Action action) {
   switch (action) {
-    case Action::none: return "none";
-    case Action::stay_armed: return "stay-armed";
-    case Action::begin_trial: return "begin-trial";
-    case Action::withdraw: return "withdraw";
-    case Action::restore: return "restore";
-    case Action::send_back: return "send-back";
-    case Action::finish_confirm: return "finish-confirm";
-    case Action::abandon: return "abandon";
-    case Action::rest: return "rest";
+    case Action::none:
+      return "none";
+    case Action::stay_armed:
+      return "stay-armed";
+    case Action::begin_trial:
+      return "begin-trial";
+    case Action::withdraw:
+      return "withdraw";
+    case Action::restore:
+      return "restore";
+    case Action::send_back:
+      return "send-back";
+    case Action::finish_confirm:
+      return "finish-confirm";
+    case Action::abandon:
+      return "abandon";
+    case Action::rest:
+      return "rest";
   }
   return "unknown";
 }

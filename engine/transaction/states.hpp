@@ -49,7 +49,18 @@
 namespace slotkeeper {
 
 enum class State : std::uint8_t {
-  begun, secured, staging, staged, arming, armed, trial, confirming, withdrawing, restoring, confirmed, rolled_back,
+  begun,
+  secured,
+  staging,
+  staged,
+  arming,
+  armed,
+  trial,
+  confirming,
+  withdrawing,
+  restoring,
+  confirmed,
+  rolled_back,
 };
 inline constexpr std::size_t kStates = 12;
 [[nodiscard]] std::string_view name_of(State state);  ///< as recorded: "rolled-back"
@@ -58,8 +69,21 @@ inline constexpr std::size_t kStates = 12;
 
 /// What moves a transaction. The first group comes from the steps, the second from looking at the device (recovery).
 enum class Event : std::uint8_t {
-  permanent_secured, withheld, image_complete, checked, switched, healthy, finished, failed, rollback_requested, unhealthy,
-  trial_exhausted, withdrawn, withdrawn_after_trial, restored, revert_requested,
+  permanent_secured,
+  withheld,
+  image_complete,
+  checked,
+  switched,
+  healthy,
+  finished,
+  failed,
+  rollback_requested,
+  unhealthy,
+  trial_exhausted,
+  withdrawn,
+  withdrawn_after_trial,
+  restored,
+  revert_requested,
   // boot events: which slot runs, and what the boot environment says of this transaction
   original_unmarked,  ///< the original runs; the environment does not speak of this transaction
   original_untried,   ///< the original runs; armed, no try used and no trial seen

@@ -8,8 +8,8 @@ namespace {
 Result<void> check_fallback(Device& device) {
   const auto& baseline = device.facts[device.booted];
   SK_INVARIANT(baseline.has_value());  // preflight refuses without
-  SK_TRY_ASSIGN(const auto damaged, damaged_volumes(device.settings, device.configuration().slots[device.booted],
-                                                    *baseline, Phase::check));
+  SK_TRY_ASSIGN(const auto damaged,
+                damaged_volumes(device.settings, device.configuration().slots[device.booted], *baseline, Phase::check));
   if (damaged.empty()) return success();
   return make_error(Errc::readback_mismatch, "slot " + std::string(name_of(device.booted)) +
                                                  " no longer reads as recorded (volume " + damaged.front() +
@@ -35,8 +35,8 @@ Result<void> check_filesystem(Device& device, const UpdatePlan& plan) {
 Result<void> settle_configuration(Device& device) {
   for (int attempt = 0;; ++attempt) {
     SK_TRY_ASSIGN(auto root, device.open_permanent());
-    auto inventory = permanent::take_inventory(*root, device.record->classes, permanent::HashScope::config_and_state,
-                                               device.sink());
+    auto inventory =
+        permanent::take_inventory(*root, device.record->classes, permanent::HashScope::config_and_state, device.sink());
     SK_TRY(root->close());
     if (!inventory.has_value()) {
       if (inventory.assume_error().code != Errc::config_busy) return std::move(inventory).as_failure();
@@ -55,7 +55,8 @@ Result<void> settle_configuration(Device& device) {
 
 }  // namespace
 
-Result<CommitReady> check_all(Device& device, const UpdatePlan& plan, const CheckedSnapshot&, const StagedSlot& staged) {
+Result<CommitReady> check_all(Device& device, const UpdatePlan& plan, const CheckedSnapshot&,
+                              const StagedSlot& staged) {
   device.phase = Phase::check;
   SK_TRY(device.sink().check_cancelled());
   SK_TRY(check_fallback(device));

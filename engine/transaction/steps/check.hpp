@@ -22,11 +22,11 @@ class CommitReady {
   SlotId target_;
 };
 
-/// The fallback slot reads as recorded, the snapshot reads as sealed, the reserve is whole, configuration and state equal
-/// the snapshot (taken again, a bounded number of times, when they were edited), the filesystem counted no new error and
-/// is writable, the boot environment says what staging made it say.
-/// Errors: fallback_damaged becomes readback_mismatch here; readback_mismatch, config_drift (with the paths), io_error,
-/// read_only, storage_full, cancelled.
+/// The fallback slot reads as recorded, the snapshot reads as sealed, the reserve is whole, configuration and state
+/// equal the snapshot (taken again, a bounded number of times, when they were edited), the filesystem counted no new
+/// error and is writable, the boot environment says what staging made it say. Errors: fallback_damaged becomes
+/// readback_mismatch here; readback_mismatch, config_drift (with the paths), io_error, read_only, storage_full,
+/// cancelled.
 [[nodiscard]] Result<CommitReady> check_all(Device& device, const UpdatePlan& plan, const CheckedSnapshot& snapshot,
                                             const StagedSlot& staged);
 

@@ -37,8 +37,8 @@ Result<void> check_volumes(Device& device, const bundle::Manifest& manifest, con
       return make_error(Errc::incompatible, "the bundle has an image for volume '" + image.volume +
                                                 "', which the device's slots do not have");
     }
-    SK_TRY_ASSIGN(auto file, device.storage().open_file(volume->device_path,
-                                                        {.access = io::OpenMode::Access::read, .follow_symlink = true}));
+    SK_TRY_ASSIGN(auto file, device.storage().open_file(
+                                 volume->device_path, {.access = io::OpenMode::Access::read, .follow_symlink = true}));
     SK_TRY_ASSIGN(const auto capacity, file->size());
     SK_TRY(file->close());
     if (image.plain_bytes > capacity) {
@@ -57,7 +57,8 @@ Result<void> check_volumes(Device& device, const bundle::Manifest& manifest, con
 }
 
 Result<permanent::Gate> fallback_gate(Device& device) {
-  permanent::Gate gate{.code = Errc::fallback_damaged, .pass = true, .measured = 0, .limit = 0, .unit = "count", .message = {}};
+  permanent::Gate gate{
+      .code = Errc::fallback_damaged, .pass = true, .measured = 0, .limit = 0, .unit = "count", .message = {}};
   const auto& baseline = device.facts[device.booted];
   if (!baseline) {
     gate.pass = false;
@@ -76,7 +77,11 @@ Result<permanent::Gate> fallback_gate(Device& device) {
 }
 
 permanent::Gate config_busy_gate(const std::optional<Error>& busy) {
-  permanent::Gate gate{.code = Errc::config_busy, .pass = !busy, .measured = 0, .limit = 0, .unit = "count",
+  permanent::Gate gate{.code = Errc::config_busy,
+                       .pass = !busy,
+                       .measured = 0,
+                       .limit = 0,
+                       .unit = "count",
                        .message = "the configuration did not change while it was read"};
   if (busy) {
     gate.message = busy->message;
@@ -109,7 +114,8 @@ std::vector<PlannedWrite> list_writes(const Device& device, const bundle::Manife
                       .bytes = image.plain_bytes});
   }
   writes.push_back({.where = "boot environment (" + device.boot->traits().backend + ")",
-                    .what = "out of the order, then the switch", .bytes = 0});
+                    .what = "out of the order, then the switch",
+                    .bytes = 0});
   return writes;
 }
 

@@ -8,10 +8,8 @@ Result<permanent::SnapshotFacts> take_generation(Device& device, AreaKind area) 
   SK_TRY_ASSIGN(auto root, device.open_permanent());
   const TransactionRecord& record = *device.record;
   const auto describe = [&](const permanent::SnapshotFacts& facts) {
-    return print_snapshot_description({.transaction = record.id,
-                                       .classes = record.classes,
-                                       .permanent_path = record.permanent_path,
-                                       .facts = facts});
+    return print_snapshot_description(
+        {.transaction = record.id, .classes = record.classes, .permanent_path = record.permanent_path, .facts = facts});
   };
   StoreArea& place = device.store->area(area);
   device.wrote = true;

@@ -1,4 +1,5 @@
-// Step 6 of 9: VerifiedManifest -> StagedSlot. Takes the target out of the boot order, then writes only the target slot.
+// Step 6 of 9: VerifiedManifest -> StagedSlot. Takes the target out of the boot order, then writes only the target
+// slot.
 #pragma once
 
 #include "engine/bundle/bundle.hpp"

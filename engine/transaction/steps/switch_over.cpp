@@ -17,9 +17,9 @@ Error disarm(Device& device, Error why) {
   };
   auto disarmed = attempt();
   if (disarmed.has_value()) return why;
-  return make_error(Errc::switch_indeterminate, "the switch failed (" + why.message +
-                                                    ") and could not be taken back (" +
-                                                    disarmed.assume_error().message + ")");
+  return make_error(
+      Errc::switch_indeterminate,
+      "the switch failed (" + why.message + ") and could not be taken back (" + disarmed.assume_error().message + ")");
 }
 
 }  // namespace
@@ -31,8 +31,8 @@ Result<TrialBoot> switch_over(Device& device, const CommitReady& ready) {
   SK_TRY(device.advance(Event::checked));
   const auto commit = [&]() -> Result<void> {
     SK_TRY_ASSIGN(const auto facts, device.boot_facts());
-    SK_TRY(device.store_environment(facts.environment, boot::armed(facts.environment, ready.target(),
-                                                                   device.attempts(), device.record->mark_id())));
+    SK_TRY(device.store_environment(facts.environment, boot::armed(facts.environment, ready.target(), device.attempts(),
+                                                                   device.record->mark_id())));
     return device.advance(Event::switched);
   };
   auto committed = commit();
