@@ -5,7 +5,6 @@
 #include <cerrno>
 
 #include "engine/configuration/configuration.hpp"
-#include "engine/json/json.hpp"
 
 namespace slotkeeper {
 namespace {
@@ -38,24 +37,24 @@ Result<void> check_permanent_partition(io::Storage& storage, const Configuration
   auto status = storage.status_of(path);
   if (status.has_error()) {
     if (is_absent(status.assume_error()))
-      return make_error(Errc::config, context + escape_bytes(path) + " does not exist");
+      return make_error(Errc::config, context + path + " does not exist");
     return std::move(status).assume_error().with_context("the permanent partition");
   }
   if (status.assume_value().type != io::EntryType::directory)
-    return make_error(Errc::config, context + escape_bytes(path) + " is not a directory");
+    return make_error(Errc::config, context + path + " is not a directory");
   SK_TRY_ASSIGN(const bool mounted, is_mount_point(storage, path, status.assume_value()));
   if (!mounted)
-    return make_error(Errc::config, context + "nothing is mounted at " + escape_bytes(path) +
+    return make_error(Errc::config, context + "nothing is mounted at " + path +
                                         "; the permanent partition must be mounted there");
   return success();
 }
 
 Result<void> check_owner(const std::string& path, const io::EntryStatus& status) {
   if (status.owner != 0)
-    return make_error(Errc::config, escape_bytes(path) + " belongs to user " + std::to_string(status.owner) +
+    return make_error(Errc::config, path + " belongs to user " + std::to_string(status.owner) +
                                         "; it must belong to root, because what is in it runs as root");
   if ((status.mode & kWritableByOthers) != 0)
-    return make_error(Errc::config, escape_bytes(path) +
+    return make_error(Errc::config, path +
                                         " can be written by others than its owner root, who could run anything as "
                                         "root that way (chmod go-w)");
   return success();
@@ -75,7 +74,7 @@ Result<std::optional<std::vector<Program>>> list_programs(io::Storage& storage, 
     return std::move(status).assume_error();
   }
   if (status.assume_value().type != io::EntryType::directory)
-    return make_error(Errc::config, escape_bytes(path) + " is not a directory");
+    return make_error(Errc::config, path + " is not a directory");
   SK_TRY(check_owner(path, status.assume_value()));
   SK_TRY_ASSIGN(const auto directory, storage.open_directory(path));
   std::vector<Program> programs;
@@ -84,7 +83,7 @@ Result<std::optional<std::vector<Program>>> list_programs(io::Storage& storage, 
     SK_TRY_ASSIGN(const io::EntryStatus entry_status, directory->status_of(entry.name));
     // A link would move the question of who may change the program to wherever it points.
     if (entry_status.type == io::EntryType::symlink)
-      return make_error(Errc::config, escape_bytes(entry_path) + " is a symbolic link; put the program itself there");
+      return make_error(Errc::config, entry_path + " is a symbolic link; put the program itself there");
     SK_TRY(check_owner(entry_path, entry_status));
     if (entry_status.type == io::EntryType::regular)
       programs.push_back(Program{entry.name, (entry_status.mode & kExecutable) != 0});
@@ -125,7 +124,7 @@ Result<std::vector<std::string>> find_health_checks(io::Storage& storage, const 
       if (program.executable) checks.push_back(configuration.health_directory + "/" + program.name);
   if (checks.empty() && !configuration.health_allow_empty)
     return make_error(Errc::config,
-                      configuration.path + ": health.directory: " + escape_bytes(configuration.health_directory) +
+                      configuration.path + ": health.directory: " + configuration.health_directory +
                           (programs ? " holds no executable" : " does not exist") +
                           "; without a health check every trial would be confirmed unseen (health.allow-empty = true "
                           "permits that)");

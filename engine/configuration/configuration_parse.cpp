@@ -6,7 +6,6 @@
 #include "engine/configuration/configuration.hpp"
 #include "engine/configuration/toml_document.hpp"
 #include "engine/configuration/toml_reader.hpp"
-#include "engine/json/json.hpp"
 #include "partitions/state_store.hpp"
 
 namespace slotkeeper {
@@ -80,7 +79,7 @@ Result<void> check_distinct_devices(const TomlTable& slots, const Configuration&
     for (const Volume& volume : slot->volumes)
       if (!taken.insert(volume.device_path).second)
         return slots.wrong(name_of(slot->id), "the path of volume " + volume.name + ", " +
-                                                  escape_bytes(volume.device_path) + ", is used twice");
+                                                  volume.device_path + ", is used twice");
   return success();
 }
 
@@ -106,7 +105,7 @@ Result<void> read_volumes(const TomlTable& document, Configuration& configuratio
     SK_TRY(settings.check_keys({"verify"}));
     SK_TRY_ASSIGN(const auto verify, settings.string("verify"));
     if (verify && *verify != "image" && *verify != "none")
-      return settings.wrong("verify", "\"" + escape_bytes(*verify) + R"(" is neither "image" nor "none")");
+      return settings.wrong("verify", "\"" + *verify + R"(" is neither "image" nor "none")");
     const VolumeCheck check = verify && *verify == "none" ? VolumeCheck::none : VolumeCheck::image;
     in_a->check = check;
     in_b->check = check;
@@ -126,7 +125,7 @@ Result<void> read_boot(const TomlTable& document, Configuration& configuration) 
   } else if (backend == "grub" || backend == "efi") {
     return boot.wrong("backend", not_yet("\"" + backend + "\""), Errc::not_supported_yet);
   } else {
-    return boot.wrong("backend", "\"" + escape_bytes(backend) + R"(" is none of "uboot", "grub", "efi", "custom")");
+    return boot.wrong("backend", "\"" + backend + R"(" is none of "uboot", "grub", "efi", "custom")");
   }
   if (boot.has("grubenv")) return boot.wrong("grubenv", not_yet("the GRUB environment"), Errc::not_supported_yet);
   SK_TRY_ASSIGN(auto fw_env_config, boot.path("fw-env-config"));
@@ -145,14 +144,14 @@ Result<permanent::ClassRule> read_class(const TomlTable& table) {
   SK_TRY(table.check_keys({"name", "kind", "match", "keep-days"}));
   SK_TRY_ASSIGN(rule.name, required<std::string>(table, "name", table.string("name")));
   if (!bundle::is_plain_name(rule.name) || rule.name.size() > bundle::kNameMaxBytes)
-    return table.wrong("name", "\"" + escape_bytes(rule.name) +
+    return table.wrong("name", "\"" + rule.name +
                                    "\" is not a plain name: letters, digits, '-', '_' and '.', at most " +
                                    std::to_string(bundle::kNameMaxBytes) + " of them");
   SK_TRY_ASSIGN(const auto kind, required<std::string>(table, "kind", table.string("kind")));
   const auto known = permanent::kind_from_name(kind);
   if (!known)
     return table.wrong(
-        "kind", "\"" + escape_bytes(kind) + R"(" is none of "config", "state", "log", "security-log", "disposable")");
+        "kind", "\"" + kind + R"(" is none of "config", "state", "log", "security-log", "disposable")");
   rule.kind = *known;
   // "config" is what every file without a class gets; another kind under that name would mislead.
   if (rule.name == "config" && rule.kind != permanent::ClassKind::config)
@@ -161,7 +160,7 @@ Result<permanent::ClassRule> read_class(const TomlTable& table) {
   if (rule.match.empty()) return table.wrong("match", "must hold at least one pattern");
   for (const std::string& pattern : rule.match)
     if (const auto problem = permanent::glob_problem(pattern))
-      return table.wrong("match", "\"" + escape_bytes(pattern) + "\": " + *problem);
+      return table.wrong("match", "\"" + pattern + "\": " + *problem);
   SK_TRY_ASSIGN(const auto keep_days, table.integer("keep-days", 1, kKeepDaysMax));
   if (keep_days) {
     if (rule.kind != permanent::ClassKind::log && rule.kind != permanent::ClassKind::security_log)
@@ -178,7 +177,7 @@ Result<void> read_permanent(const TomlTable& document, Configuration& configurat
   if (configuration.permanent_path == "/") return permanent.wrong("path", "must not be the root directory");
   const std::string& store = configuration.store_path;
   if (store == configuration.permanent_path || store.starts_with(configuration.permanent_path + "/"))
-    return permanent.wrong("path", "the state store " + escape_bytes(store) + " must not lie on this partition");
+    return permanent.wrong("path", "the state store " + store + " must not lie on this partition");
   SK_TRY_ASSIGN(auto max_fill, permanent.integer("max-fill", 1, 100));
   take(configuration.max_fill_percent, max_fill);
   SK_TRY_ASSIGN(auto reserve, permanent.size_bytes("reserve", 0, kReserveMaxBytes));

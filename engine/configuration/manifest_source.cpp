@@ -76,7 +76,7 @@ Result<void> read_images(const TomlTable& document, ManifestSource& source) {
     SK_TRY_ASSIGN(image.volume, required<std::string>(table, "volume", table.string("volume")));
     SK_TRY_ASSIGN(image.file, required<std::string>(table, "file", table.string("file")));
     if (!bundle::is_plain_name(image.volume) || image.volume.size() > bundle::kNameMaxBytes)
-      return table.wrong("volume", "\"" + escape_bytes(image.volume) +
+      return table.wrong("volume", "\"" + image.volume +
                                        "\" is not a volume name: letters, digits, '-', '_' and '.', at most " +
                                        std::to_string(bundle::kNameMaxBytes) + " of them");
     if (std::ranges::find(source.images, image.volume, &ManifestSource::Image::volume) != source.images.end())

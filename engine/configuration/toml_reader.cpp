@@ -1,46 +1,16 @@
 #include "engine/configuration/toml_reader.hpp"
 
 #include <algorithm>
-#include <numeric>
 
 #include "engine/configuration/configuration.hpp"
-#include "engine/json/json.hpp"
+#include "engine/configuration/spelling.hpp"
 
 namespace slotkeeper {
 namespace {
 
-constexpr std::size_t kSuggestionDistanceMax = 3;
-constexpr std::size_t kSuggestionKeyMaxBytes = 64;
-
-// Levenshtein distance.
-std::size_t distance(std::string_view left, std::string_view right) {
-  std::vector<std::size_t> row(right.size() + 1);
-  std::iota(row.begin(), row.end(), std::size_t{0});
-  for (std::size_t i = 0; i < left.size(); ++i) {
-    std::size_t diagonal = row[0];
-    row[0] = i + 1;
-    for (std::size_t j = 0; j < right.size(); ++j) {
-      const std::size_t replaced = diagonal + (left[i] == right[j] ? 0 : 1);
-      diagonal = row[j + 1];
-      row[j + 1] = std::min({replaced, row[j] + 1, row[j + 1] + 1});
-    }
-  }
-  return row.back();
-}
-
 std::string suggestion(std::string_view key, std::initializer_list<std::string_view> known) {
-  if (key.size() > kSuggestionKeyMaxBytes) return "";
-  std::string_view best;
-  std::size_t best_distance = kSuggestionDistanceMax + 1;
-  for (const std::string_view candidate : known) {
-    const std::size_t d = distance(key, candidate);
-    // A short key that shares nothing with the candidate is no misspelling of it.
-    if (d < best_distance && d < std::max(key.size(), candidate.size()) / 2 + 1) {
-      best = candidate;
-      best_distance = d;
-    }
-  }
-  return best.empty() ? "" : " (did you mean " + std::string(best) + "?)";
+  const auto nearest = nearest_word(key, {known.begin(), known.size()});
+  return nearest ? " (did you mean " + std::string(*nearest) + "?)" : "";
 }
 
 std::string_view spoken(TomlValue::Kind kind) {
@@ -81,7 +51,7 @@ const TomlMember* TomlTable::find(std::string_view key) const {
 }
 
 std::string TomlTable::full_name(std::string_view key) const {
-  return name_ + (name_.empty() ? "" : ".") + escape_bytes(key);
+  return name_ + (name_.empty() ? "" : ".") + std::string(key);
 }
 
 Error TomlTable::wrong(std::string_view key, const std::string& why, Errc code) const {
@@ -174,7 +144,7 @@ Result<std::optional<std::string>> TomlTable::path(std::string_view key) const {
   SK_TRY_ASSIGN(std::optional<std::string> text, string(key));
   if (!text) return text;
   if (text->front() != '/')
-    return wrong(key, "\"" + escape_bytes(*text) + "\" is a relative path, it must begin with '/'");
+    return wrong(key, "\"" + *text + "\" is a relative path, it must begin with '/'");
   while (text->size() > 1 && text->back() == '/') text->pop_back();
   return text;
 }
@@ -184,9 +154,9 @@ Result<std::optional<std::uint64_t>> TomlTable::size_bytes(std::string_view key,
   SK_TRY_ASSIGN(const std::optional<std::string> text, string(key));
   if (!text) return std::optional<std::uint64_t>();
   const std::optional<std::uint64_t> size = parse_size(*text);
-  if (!size) return wrong(key, "\"" + escape_bytes(*text) + R"(" is not a size such as "4096", "512 KiB" or "2 MiB")");
+  if (!size) return wrong(key, "\"" + *text + R"(" is not a size such as "4096", "512 KiB" or "2 MiB")");
   if (*size < min || *size > max)
-    return wrong(key, "\"" + escape_bytes(*text) + "\" is not between " + std::to_string(min) + " and " +
+    return wrong(key, "\"" + *text + "\" is not between " + std::to_string(min) + " and " +
                           std::to_string(max) + " bytes");
   return size;
 }
@@ -198,10 +168,10 @@ Result<std::optional<std::chrono::milliseconds>> TomlTable::duration(std::string
   if (!text) return std::optional<std::chrono::milliseconds>();
   const std::optional<std::chrono::milliseconds> duration = parse_duration(*text);
   if (!duration)
-    return wrong(key, "\"" + escape_bytes(*text) + R"(" is not a duration such as "500ms", "2s", "15min" or "1h")");
+    return wrong(key, "\"" + *text + R"(" is not a duration such as "500ms", "2s", "15min" or "1h")");
   if (*duration < min || *duration > max)
     return wrong(
-        key, "\"" + escape_bytes(*text) + "\" is not between " + spoken_duration(min) + " and " + spoken_duration(max));
+        key, "\"" + *text + "\" is not between " + spoken_duration(min) + " and " + spoken_duration(max));
   return duration;
 }
 

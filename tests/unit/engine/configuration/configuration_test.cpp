@@ -183,7 +183,7 @@ INSTANTIATE_TEST_SUITE_P(
         Refusal{"health", kMore, "[health]\ntime-out = \"1s\"\n",
                 "system.toml:16: health.time-out: unknown key (did you mean timeout?)"},
         Refusal{"hooks", kMore, "[hooks]\ndir = \"/h\"\n", "system.toml:16: hooks.dir: unknown key"},
-        Refusal{"escaped", kMore, "\"\\u001b[31m\" = 1\n", "system.toml:15: trust.\\x1b[31m: unknown key"}),
+        Refusal{"escaped", kMore, "\"\\u001b[31m\" = 1\n", "system.toml:15: trust.\x1b[31m: unknown key"}),
     [](const auto& refusal) { return std::string(refusal.param.what); });
 
 INSTANTIATE_TEST_SUITE_P(
