@@ -1,6 +1,7 @@
 // Which class each file of the permanent partition belongs to, and so what may be done to it.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -31,14 +32,19 @@ struct ClassRule {
 struct ClassTable {
   std::vector<ClassRule> rules;
   [[nodiscard]] const ClassRule& classify(std::string_view path) const;
+  /// Index of that rule in `rules`; rules.size() when none matches.
+  [[nodiscard]] std::size_t index_of(std::string_view path) const;
+  [[nodiscard]] const ClassRule& rule_at(std::size_t index) const;  ///< rules.size() or more: the default rule
   bool operator==(const ClassTable&) const = default;
 };
 
 /// fnmatch(3) per component on raw bytes; "**" stands for zero or more components; "X/**" matches X too.
-/// A leading dot is matched like any other byte.
+/// A leading dot is matched like any other byte; a backslash takes the byte behind it literally. The root, ".", has no
+/// components, so only "**" matches it. The locale makes no difference.
 [[nodiscard]] bool glob_matches(std::string_view pattern, std::string_view path);
 
-/// Why a pattern cannot be used (empty, absolute, with "..", an empty component, an open bracket); nothing when it can.
+/// Why a pattern cannot be used (empty, absolute, with "." or "..", an empty component, an open bracket, a
+/// backslash with nothing behind it); nothing when it can.
 [[nodiscard]] std::optional<std::string> glob_problem(std::string_view pattern);
 
 }  // namespace slotkeeper::permanent

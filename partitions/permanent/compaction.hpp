@@ -17,12 +17,15 @@ struct CompactionAction {
   std::string path;
   std::uint64_t device = 0;  ///< identity the file must still have
   std::uint64_t inode = 0;
+  std::uint64_t size_bytes = 0;
+  io::TimeStamp modified;
   Amount frees;
 };
 
 struct CompactionPlan {
-  std::vector<CompactionAction> actions;
+  std::vector<CompactionAction> actions;  ///< by directory, then by name
   Amount frees;
+  std::vector<std::string> left_alone;  ///< disposable, but in use, or not known not to be
 };
 
 struct CompactionLimits {
@@ -30,8 +33,9 @@ struct CompactionLimits {
   std::vector<std::pair<std::uint64_t, std::uint64_t>> keep;  ///< device, inode
 };
 
-/// Files of class `disposable` that nobody has open and that are no bundle in use; directories stay.
-/// Errors: io_error.
+/// Regular files of class `disposable` with one name that nobody has open and that are no bundle in use; directories
+/// stay. Where the filesystem has no leases nobody can tell whether a file is open, so it is left alone. Writes
+/// nothing. Errors: io_error.
 [[nodiscard]] Result<CompactionPlan> plan_compaction(io::Directory& root, const Inventory& inventory,
                                                      const CompactionLimits& limits);
 
@@ -41,8 +45,9 @@ struct CompactionReport {
   std::vector<std::string> left_alone;  ///< planned, but in use or changed by now
 };
 
-/// Carries a plan out: each file is opened, shown to be the planned one and in nobody's hands, and removed; then its
-/// directory is synced. Files that are in use by now are left alone.
+/// Carries a plan out: each file is opened, shown to be the planned one (device, inode, size, time of change) and in
+/// nobody's hands, and removed; then each directory is synced once. Files that are in use or changed by now are left
+/// alone. Needs no space: works with no byte and no inode free.
 /// Durable: every removal, when it returns. On crash: a part of the removals; all of them were allowed.
 /// Errors: io_error, sync_failed, read_only, cancelled.
 [[nodiscard]] Result<CompactionReport> carry_out(io::Directory& root, const CompactionPlan& plan,

@@ -19,6 +19,8 @@ namespace slotkeeper::permanent {
 inline constexpr std::string_view kOwnDirectory = ".slotkeeper";
 inline constexpr std::size_t kEntriesMax = 200'000;
 inline constexpr std::size_t kDepthMax = 256;
+inline constexpr std::size_t kPathMaxBytes = 4000;  ///< of a protected path: what one system call can name, with room
+inline constexpr int kReadAttemptsMax = 3;          ///< of a config file that changes while it is read
 
 struct Entry {
   std::string path;  ///< relative, raw bytes; "." is the root itself
@@ -27,7 +29,8 @@ struct Entry {
   io::EntryStatus status;
   std::vector<io::ExtendedAttribute> attributes;  ///< sorted; of config and state entries only
   std::string link_target;                        ///< of a symbolic link
-  std::optional<Sha256> digest;                   ///< of the contents, where they were read
+  std::string hard_link;  ///< first protected path with the same inode; empty where this is the first, and for logs
+  std::optional<Sha256> digest;  ///< of the contents, where they were read
 };
 
 struct ClassTotals {
@@ -36,21 +39,32 @@ struct ClassTotals {
 };
 
 struct Inventory {
-  std::vector<Entry> entries;                  ///< sorted by path
+  std::vector<Entry> entries;                  ///< "." first, then sorted by the bytes of the path
   std::map<std::string, ClassTotals> classes;  ///< by rule name; every rule and "config" have a row
-  Sha256 config_root;     ///< over the config entries: path, type, owner, mode, attributes, size, content, link target
-  Sha256 protected_root;  ///< the same over config and state entries
+  Sha256 config_root;                          ///< over the config entries; zero when their contents were not read
+  Sha256 protected_root;            ///< over config and state entries; zero when their contents were not read
+  std::vector<std::string> mounts;  ///< what is mounted below the root and was left out
 };
+
+[[nodiscard]] inline bool is_protected(ClassKind kind) { return kind == ClassKind::config || kind == ClassKind::state; }
+[[nodiscard]] inline bool is_protected(const Entry& entry) { return is_protected(entry.kind); }
 
 /// Which contents are read and hashed.
 enum class HashScope : std::uint8_t { nothing, config, config_and_state, everything };
 
-/// Walks the whole partition below `root`, without crossing mounts. An entry that disappears meanwhile is left out; a
-/// config file that changes while it is read is read again, a bounded number of times.
-/// Errors: config_busy (names the paths that keep changing), no_space (more than kEntriesMax entries), io_error.
-/// Memory: some 250 bytes an entry; contents are streamed.
+/// Walks the whole partition below `root`, without crossing mounts (each one is a notice). An entry that disappears
+/// meanwhile is left out; a config file that changes while it is read is read again, kReadAttemptsMax times in all; a
+/// state file is read a second time and then taken as it was read. kOwnDirectory and the filesystem's own "lost+found"
+/// are not looked at.
+/// Errors: config_busy (detail "paths": those that keep changing), no_space (more than kEntriesMax entries), io_error
+/// (ENAMETOOLONG: a protected path of more than kPathMaxBytes or kDepthMax components), cancelled.
+/// Memory: some 300 bytes an entry; contents are streamed.
 [[nodiscard]] Result<Inventory> take_inventory(io::Directory& root, const ClassTable& classes, HashScope scope,
                                                ProgressSink& progress);
+
+/// Which entries a snapshot of this inventory holds: those of kind config and state, and the directories on the way to
+/// them. One value for each entry.
+[[nodiscard]] std::vector<bool> snapshot_members(const std::vector<Entry>& entries);
 
 /// Paths of config entries (and of state entries with `with_state`) that differ, at most `limit` of them.
 [[nodiscard]] std::vector<std::string> differing_paths(const Inventory& before, const Inventory& after, bool with_state,

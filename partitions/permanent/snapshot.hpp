@@ -16,6 +16,8 @@
 
 namespace slotkeeper::permanent {
 
+inline constexpr int kSnapshotAttemptsMax = 3;
+
 struct SnapshotFacts {
   Sha256 config_root;
   Sha256 protected_root;
@@ -25,7 +27,8 @@ struct SnapshotFacts {
 };
 
 /// Writes a snapshot of everything of kind config and state, as one pass: the roots are computed from the bytes that
-/// were archived. A config file that changes meanwhile makes it start over, a bounded number of times.
+/// were archived. A config file that changes meanwhile makes it start over, kSnapshotAttemptsMax times in all; a state
+/// file makes it start over once and is then taken as it was read.
 /// `description` is the engine's JSON for the seal; it may hold the roots, so it is asked for at the end.
 /// Durable: the sealed area, read back. On crash: an unsealed area, which does not count.
 /// Errors: config_busy (with the paths), no_space (does not fit the area; figures in details), io_error, sync_failed,
@@ -47,14 +50,28 @@ class SnapshotReader {
   SnapshotReader& operator=(const SnapshotReader&) = delete;
   virtual ~SnapshotReader() = default;
 
+  /// In the order of an inventory. Contents of regular files follow by `read`, unless `entry.hard_link` says that this
+  /// is another name of an earlier entry.
   struct Item {
-    Entry entry;            ///< without digest; kind is config or state
-    std::string hard_link;  ///< path of the entry this is another name of; then it has no contents
+    Entry entry;  ///< without digest; of kind config or state, or a directory on the way to such an entry
+    /// Something was mounted here: nothing is known about what lies at this path and below.
+    bool is_mount = false;
   };
   [[nodiscard]] virtual Result<std::optional<Item>> next() = 0;
-  /// The contents of the item last returned.
+  /// The next bytes of the item last returned; fewer than asked for only at their end.
   [[nodiscard]] virtual Result<std::size_t> read(io::Bytes into) = 0;
 };
+
+/// Reads a snapshot in full. `visit` gets every item with the digest of its contents; it may be empty.
+/// Errors: state_store, io_error, and those of `visit`.
+struct SnapshotContents {
+  Sha256 config_root;
+  Sha256 protected_root;
+  std::uint64_t entries = 0;
+  std::uint64_t plain_bytes = 0;
+};
+[[nodiscard]] Result<SnapshotContents> read_snapshot(StoreArea& area,
+                                                     const std::function<Result<void>(SnapshotReader::Item&&)>& visit);
 
 /// Reads the area past the cache against its seal's digest, and the archive against the roots in `facts`.
 /// Errors: readback_mismatch, state_store, io_error.

@@ -1,0 +1,50 @@
+// The one checksum over the configuration, and the one over configuration and state: the same whether the entries are
+// walked on the partition or read from a snapshot. The serialisation stands in engine/DESIGN.md.
+#pragma once
+
+#include <cstddef>
+#include <map>
+#include <string>
+#include <utility>
+
+#include "partitions/digest.hpp"
+#include "partitions/permanent/inventory.hpp"
+
+namespace slotkeeper::permanent {
+
+struct Roots {
+  Sha256 config;
+  Sha256 with_state;
+  bool operator==(const Roots&) const = default;
+};
+
+/// Takes the entries in the order of an inventory; those that are not protected are passed over.
+class RootDigest {
+ public:
+  RootDigest();
+  /// `entry.digest` must be set on regular files.
+  void add(const Entry& entry);
+  [[nodiscard]] Roots finish();
+
+ private:
+  Sha256Stream config_;
+  Sha256Stream with_state_;
+};
+
+/// The bytes that stand for one entry in a root.
+[[nodiscard]] std::string serialise(const Entry& entry);
+
+/// Finds the other names of a file: which protected path was the first with this inode.
+class HardLinks {
+ public:
+  /// The first path with this inode, or "" when this is the first one. Directories and single names are never linked.
+  [[nodiscard]] std::string first_name(const Entry& entry);
+
+ private:
+  std::map<std::pair<std::uint64_t, std::uint64_t>, std::string> first_names_;
+};
+
+/// "." first, then by bytes.
+[[nodiscard]] bool path_before(const std::string& a, const std::string& b);
+
+}  // namespace slotkeeper::permanent
