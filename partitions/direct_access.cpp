@@ -5,7 +5,6 @@
 namespace slotkeeper {
 
 Result<void> DirectFile::forget_cache() {
-  if (is_direct) return success();
   SK_TRY(file->drop_cache());
   return success();
 }

@@ -14,7 +14,8 @@ struct DirectFile {
   std::unique_ptr<io::File> file;
   bool is_direct = false;
 
-  /// Makes the next read come from the device: nothing to do for direct I/O, else the (synced) cache is dropped.
+  /// Drops the (synced) cache, so that the next read comes from the device. Direct I/O alone is not enough: some
+  /// filesystems serve it from the cache (ext4 with data=journal).
   [[nodiscard]] Result<void> forget_cache();
 };
 

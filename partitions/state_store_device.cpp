@@ -85,10 +85,7 @@ Result<Sha256> StoreDevice::hash_past_cache(std::uint64_t offset, std::uint64_t 
 
 Result<void> StoreDevice::sync() {
   SK_TRY(file_->sync());
-  if (past_cache_.is_direct) return success();
-  // Both handles share one page cache.
-  SK_TRY(file_->drop_cache());
-  return success();
+  return past_cache_.forget_cache();  // of both handles: they share one
 }
 
 Result<void> StoreDevice::write_checked(std::uint64_t offset, io::ConstBytes blocks) {
