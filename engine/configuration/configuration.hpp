@@ -56,10 +56,16 @@ struct Configuration {
 /// Reads and parses a file. Errors: config (also for a missing file).
 [[nodiscard]] Result<Configuration> load_configuration(io::Storage& storage, const std::string& path);
 
-/// Checks what needs the device: the permanent partition is a directory, is not the root of the booted firmware's own
-/// filesystem only by accident of a missing mount, hook and health directories belong to root, and hooks that this
-/// version does not run yet are refused. Errors: config, not_supported_yet.
+/// Checks what needs the device: something is mounted at the permanent partition's path (an unmounted one would be an
+/// empty directory of the running firmware), the hook and health directories and all files in them belong to root and
+/// are writable by nobody else, and no hook is there that this version does not run yet. Absent hook and health
+/// directories pass. Errors: config, not_supported_yet, io_error.
 [[nodiscard]] Result<void> check_configuration(io::Storage& storage, const Configuration& configuration);
+
+/// The executables of the health directory, sorted by name, as absolute paths; ownership is checked as above. For
+/// `provision`, `preflight`, `install` and `confirm`. Errors: config when there is none and allow-empty is false.
+[[nodiscard]] Result<std::vector<std::string>> find_health_checks(io::Storage& storage,
+                                                                  const Configuration& configuration);
 
 /// The manifest source of `bundle create`. Errors: config with file, line and key; not_supported_yet.
 struct ManifestSource {

@@ -11,11 +11,15 @@
 
 namespace slotkeeper::io {
 
+/// Opening never waits: a fifo is refused with EINVAL, a file that somebody else leased with EAGAIN.
 struct OpenMode {
   enum class Access : std::uint8_t { read, read_write } access = Access::read;
   enum class Create : std::uint8_t { never, must_create } create = Create::never;
-  std::uint32_t create_mode = 0600;  ///< permission bits of a created file
-  bool direct = false;          ///< direct I/O: offsets, lengths and buffers must be multiples of `kDirectAlignment`
+  std::uint32_t create_mode = 0600;  ///< permission bits of a created file, whatever the umask
+  /// Direct I/O: offsets and lengths of writes must be multiples of `kDirectAlignment`, else they are refused as
+  /// internal; reads and buffers may lie anywhere, aligned ones are faster. Without effect where the filesystem has
+  /// none.
+  bool direct = false;
   bool exclusive = false;       ///< for block devices: fails with EBUSY while mounted or held
   bool follow_symlink = false;  ///< of the last component; only for paths that the configuration names
 
@@ -81,7 +85,8 @@ class File {
   [[nodiscard]] Result<void> submit(std::span<const WriteRequest> batch, Caller caller = Caller::current()) {
     return do_submit(batch, caller);
   }
-  /// Waits until at least `minimum` of the submitted writes are done and returns all that are.
+  /// Waits until at least `minimum` of the submitted writes are done and returns all that are, each once. More than are
+  /// submitted is internal.
   [[nodiscard]] Result<std::vector<WriteCompletion>> reap(std::size_t minimum, Caller caller = Caller::current()) {
     return do_reap(minimum, caller);
   }
@@ -97,22 +102,26 @@ class File {
   [[nodiscard]] Result<void> allocate(std::uint64_t offset, std::uint64_t length, Caller caller = Caller::current()) {
     return do_allocate(offset, length, caller);
   }
-  /// Makes the range read as zeros and stay allocated; BLKZEROOUT on devices, writes where nothing else works.
+  /// Makes the range read as zeros and stay allocated, extending the size; BLKZEROOUT on devices, writes where nothing
+  /// else works.
   [[nodiscard]] Result<void> zero(std::uint64_t offset, std::uint64_t length, Caller caller = Caller::current()) {
     return do_zero(offset, length, caller);
   }
-  /// Gives the range back to the device or filesystem. What it reads as afterwards is not defined.
+  /// Gives the range back to the device or filesystem, where they can take it. What it reads as afterwards is not
+  /// defined; the size stays.
   [[nodiscard]] Result<void> discard(std::uint64_t offset, std::uint64_t length, Caller caller = Caller::current()) {
     return do_discard(offset, length, caller);
   }
-  /// Drops the page cache of this (synced) file and says how far a read now reaches.
+  /// Drops the page cache of this (synced) file and says how far a read now reaches: less than `direct` also for a file
+  /// opened for direct I/O on a filesystem that has none.
   [[nodiscard]] Result<ReadBackLevel> drop_cache(Caller caller = Caller::current()) { return do_drop_cache(caller); }
   /// Takes an advisory lock (flock) without waiting; false when somebody else holds it. Released by close.
   [[nodiscard]] Result<bool> try_lock(LockKind kind, Caller caller = Caller::current()) {
     return do_try_lock(kind, caller);
   }
   /// Takes a lease without waiting; false when the file is open elsewhere in a way that the kind excludes, or when the
-  /// filesystem has no leases (then nothing is known). Released by close.
+  /// filesystem has no leases (then nothing is known). Released by close. `no_writer` needs a file opened for reading
+  /// only. Somebody who opens the file meanwhile waits for us, so hold it briefly.
   [[nodiscard]] Result<bool> try_lease(LeaseKind kind, Caller caller = Caller::current()) {
     return do_try_lease(kind, caller);
   }

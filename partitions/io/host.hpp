@@ -16,8 +16,8 @@ namespace slotkeeper::io {
 struct ProcessRequest {
   std::string executable;  ///< absolute path
   std::vector<std::string> arguments;
-  std::vector<std::string> environment;  ///< added to ours, "NAME=value"
-  std::chrono::milliseconds time_limit{0};
+  std::vector<std::string> environment;        ///< added to ours, "NAME=value"
+  std::chrono::milliseconds time_limit{0};     ///< 0: none
   std::size_t output_limit_bytes = 64 * 1024;  ///< of standard output and error each; more is cut off
 };
 
@@ -37,8 +37,9 @@ class Host {
 
   /// Wall clock; jumps, and is wrong on devices whose clock died. Only for display and certificates.
   [[nodiscard]] virtual TimeStamp now() = 0;
-  /// Never jumps, also counts while suspended; for time limits and rates.
+  /// Never jumps; stands still while the machine is suspended; for time limits and rates.
   [[nodiscard]] virtual std::chrono::nanoseconds monotonic() = 0;
+  /// Never jumps, also counts while suspended.
   [[nodiscard]] virtual std::chrono::nanoseconds since_boot() = 0;
   virtual void sleep(std::chrono::nanoseconds duration) = 0;
   /// The kernel's boot_id: differs after every boot.
@@ -46,7 +47,9 @@ class Host {
   [[nodiscard]] virtual Result<void> random(Bytes into) = 0;
   /// Asks a process to end (SIGTERM). Errors: io_error with ESRCH when there is none.
   [[nodiscard]] virtual Result<void> ask_to_end(int process) = 0;
-  /// Runs a program in a session of its own, with no input, and ends the whole session when time is up.
+  /// Runs a program in a session of its own, in "/", with no input, and ends the whole session when time is up. What
+  /// the program leaves running when it ends by itself goes on; its output is no longer listened to.
+  /// Errors: io_error when the program cannot be started (ENOENT, EACCES, ENOEXEC in os_errno).
   [[nodiscard]] virtual Result<ProcessOutcome> run(const ProcessRequest& request) = 0;
 };
 

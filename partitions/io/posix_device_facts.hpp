@@ -10,7 +10,7 @@
 namespace slotkeeper::io {
 
 /// `storage` reads the kernel's text files.
-[[nodiscard]] Result<DeviceIdentity> identify_device(const std::string& path);
+[[nodiscard]] Result<DeviceIdentity> identify_device(Storage& storage, const std::string& path);
 [[nodiscard]] Result<std::vector<Mount>> read_mounts(Storage& storage);
 [[nodiscard]] Result<std::string> find_holder(Storage& storage, const std::string& path);
 [[nodiscard]] Result<std::optional<int>> find_lock_holder(Storage& storage, const std::string& path);

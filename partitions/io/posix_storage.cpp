@@ -27,7 +27,7 @@ class PosixStorage final : public Storage {
     return entry_status(facts);
   }
 
-  Result<DeviceIdentity> do_identify(const std::string& path, Caller) override { return identify_device(path); }
+  Result<DeviceIdentity> do_identify(const std::string& path, Caller) override { return identify_device(*this, path); }
   Result<std::vector<Mount>> do_mounts(Caller) override { return read_mounts(*this); }
   Result<std::string> do_holder_of(const std::string& path, Caller) override { return find_holder(*this, path); }
   Result<std::optional<int>> do_lock_holder(const std::string& path, Caller) override {

@@ -19,7 +19,8 @@ struct DeviceIdentity {
   std::uint64_t file_device = 0;  ///< for a file: filesystem and inode it is
   std::uint64_t file_inode = 0;
   /// Everything it lies on, itself included, as "block MAJOR:MINOR" or "file DEVICE:INODE"; whole disks are left out,
-  /// so two partitions of one disk share nothing.
+  /// so two partitions of one disk share nothing. A file ends the search: two files of one filesystem share nothing.
+  /// A directory has the devices that carry its filesystem.
   std::vector<std::string> backing;
 
   [[nodiscard]] bool overlaps(const DeviceIdentity& other) const;  ///< shares a member of `backing`
@@ -61,7 +62,7 @@ class Storage {
   }
   [[nodiscard]] Result<std::vector<Mount>> mounts(Caller caller = Caller::current()) { return do_mounts(caller); }
   /// Who holds a device or file so that it must not be written: "mounted at /mnt", "held by dm-0", "swap"; empty:
-  /// nobody.
+  /// nobody. Looks at the loop devices over a file and at the partitions of a disk, too.
   [[nodiscard]] Result<std::string> holder_of(const std::string& path, Caller caller = Caller::current()) {
     return do_holder_of(path, caller);
   }
@@ -74,7 +75,8 @@ class Storage {
                                                                        Caller caller = Caller::current()) {
     return do_filesystem_errors(path, caller);
   }
-  /// The identity of the device that carries the root filesystem, looked through overlay.
+  /// The identity of the device that carries the root filesystem, looked through overlay (lower layers only; `device`
+  /// is that of the lowest). Nothing in `backing` when the kernel does not tell, e.g. for a root in memory.
   [[nodiscard]] Result<DeviceIdentity> root_device(Caller caller = Caller::current()) { return do_root_device(caller); }
   [[nodiscard]] Result<std::string> kernel_command_line(Caller caller = Caller::current()) {
     return do_kernel_command_line(caller);

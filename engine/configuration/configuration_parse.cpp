@@ -1,0 +1,263 @@
+// From TOML to a Configuration. One function per section; the limits stand beside the keys they belong to.
+#include <algorithm>
+#include <set>
+
+#include "engine/bundle/manifest.hpp"
+#include "engine/configuration/configuration.hpp"
+#include "engine/configuration/toml_document.hpp"
+#include "engine/configuration/toml_reader.hpp"
+#include "partitions/state_store.hpp"
+
+namespace slotkeeper {
+namespace {
+
+using std::chrono::milliseconds;
+
+constexpr std::uint64_t kStoreSizeMaxBytes = 1ull << 40;
+constexpr std::uint64_t kReserveMaxBytes = 1ull << 40;
+constexpr std::int64_t kAttemptsMax = 9;       // one digit in the boot scripts
+constexpr std::int64_t kKeepDaysMax = 36'500;  // a century
+constexpr std::int64_t kSignaturesMax = 9;
+constexpr milliseconds kStormProbeMax{60'000};  // it delays every update
+constexpr milliseconds kTrialMax{24 * 3'600'000};
+constexpr std::size_t kClassesMax = 64;
+
+// Moves a value that was given; leaves the default otherwise.
+template <class T, class U>
+void take(T& target, std::optional<U>& given) {
+  if (given) target = static_cast<T>(std::move(*given));
+}
+
+std::string not_yet(const std::string& what) { return what + " is not supported yet by this version"; }
+
+Result<void> read_device(const TomlTable& document, Configuration& configuration) {
+  SK_TRY_ASSIGN(const TomlTable device, document.required_table("device"));
+  SK_TRY(device.check_keys({"compatible"}));
+  SK_TRY_ASSIGN(configuration.compatible, required<std::string>(device, "compatible", device.string("compatible")));
+  return success();
+}
+
+Result<void> read_state(const TomlTable& document, Configuration& configuration) {
+  SK_TRY_ASSIGN(const TomlTable state, document.required_table("state"));
+  SK_TRY(state.check_keys({"store", "size"}));
+  SK_TRY_ASSIGN(configuration.store_path, required<std::string>(state, "store", state.path("store")));
+  SK_TRY_ASSIGN(auto size, state.size_bytes("size", kStoreSizeMinBytes, kStoreSizeMaxBytes));
+  if (size && *size % kStoreBlockBytes != 0)
+    return state.wrong("size", "must be a multiple of " + std::to_string(kStoreBlockBytes) + " bytes");
+  take(configuration.store_size_bytes, size);
+  return success();
+}
+
+Result<std::vector<Volume>> read_slot(const TomlTable& slots, std::string_view name) {
+  SK_TRY_ASSIGN(const TomlTable slot, slots.required_table(name));
+  std::vector<Volume> volumes;
+  for (const std::string& key : slot.keys()) {
+    if (!bundle::is_plain_name(key) || key.size() > bundle::kNameMaxBytes)
+      return slot.wrong(key, "is not a volume name: letters, digits, '-', '_' and '.', at most " +
+                                 std::to_string(bundle::kNameMaxBytes) + " of them");
+    SK_TRY_ASSIGN(const auto path, required<std::string>(slot, key, slot.path(key)));
+    volumes.push_back(Volume{.name = key, .device_path = path});
+  }
+  if (volumes.empty()) return slots.wrong(name, "must name at least one volume");
+  if (volumes.size() > bundle::kImagesMax)
+    return slots.wrong(name, "names more than " + std::to_string(bundle::kImagesMax) + " volumes");
+  std::ranges::sort(volumes, {}, &Volume::name);
+  return volumes;
+}
+
+Result<void> check_same_volumes(const TomlTable& slots, const Slot& here, const Slot& there) {
+  for (const Volume& volume : there.volumes)
+    if (std::ranges::find(here.volumes, volume.name, &Volume::name) == here.volumes.end())
+      return slots.wrong(name_of(here.id), "the volume " + volume.name + " of slot " + std::string(name_of(there.id)) +
+                                               " is missing; both slots name the same volumes");
+  return success();
+}
+
+Result<void> check_distinct_devices(const TomlTable& slots, const Configuration& configuration) {
+  std::set<std::string> taken{configuration.store_path};
+  for (const Slot* slot : {&configuration.slots.a, &configuration.slots.b})
+    for (const Volume& volume : slot->volumes)
+      if (!taken.insert(volume.device_path).second)
+        return slots.wrong(name_of(slot->id), "the path of volume " + volume.name + ", " +
+                                                  volume.device_path + ", is used twice");
+  return success();
+}
+
+Result<void> read_slots(const TomlTable& document, Configuration& configuration) {
+  SK_TRY_ASSIGN(const TomlTable slots, document.required_table("slots"));
+  SK_TRY(slots.check_keys({"A", "B"}));
+  SK_TRY_ASSIGN(configuration.slots.a.volumes, read_slot(slots, "A"));
+  SK_TRY_ASSIGN(configuration.slots.b.volumes, read_slot(slots, "B"));
+  SK_TRY(check_same_volumes(slots, configuration.slots.b, configuration.slots.a));
+  SK_TRY(check_same_volumes(slots, configuration.slots.a, configuration.slots.b));
+  return check_distinct_devices(slots, configuration);
+}
+
+Result<void> read_volumes(const TomlTable& document, Configuration& configuration) {
+  SK_TRY_ASSIGN(const auto volumes, document.table("volumes"));
+  if (!volumes) return success();
+  for (const std::string& name : volumes->keys()) {
+    SK_TRY_ASSIGN(const TomlTable settings, volumes->required_table(name));
+    const auto in_a = std::ranges::find(configuration.slots.a.volumes, name, &Volume::name);
+    const auto in_b = std::ranges::find(configuration.slots.b.volumes, name, &Volume::name);
+    if (in_a == configuration.slots.a.volumes.end() || in_b == configuration.slots.b.volumes.end())
+      return volumes->wrong(name, "the slots have no volume of this name");
+    SK_TRY(settings.check_keys({"verify"}));
+    SK_TRY_ASSIGN(const auto verify, settings.string("verify"));
+    if (verify && *verify != "image" && *verify != "none")
+      return settings.wrong("verify", "\"" + *verify + R"(" is neither "image" nor "none")");
+    const VolumeCheck check = verify && *verify == "none" ? VolumeCheck::none : VolumeCheck::image;
+    in_a->check = check;
+    in_b->check = check;
+  }
+  return success();
+}
+
+// Keys of another backend are checked as well but have no effect: the usual file lists them side by side.
+Result<void> read_boot(const TomlTable& document, Configuration& configuration) {
+  SK_TRY_ASSIGN(const TomlTable boot, document.required_table("boot"));
+  SK_TRY(boot.check_keys({"backend", "fw-env-config", "grubenv", "command", "attempts"}));
+  SK_TRY_ASSIGN(const auto backend, required<std::string>(boot, "backend", boot.string("backend")));
+  if (backend == "uboot") {
+    configuration.boot_backend = BootBackend::uboot;
+  } else if (backend == "custom") {
+    configuration.boot_backend = BootBackend::custom;
+  } else if (backend == "grub" || backend == "efi") {
+    return boot.wrong("backend", not_yet("\"" + backend + "\""), Errc::not_supported_yet);
+  } else {
+    return boot.wrong("backend", "\"" + backend + R"(" is none of "uboot", "grub", "efi", "custom")");
+  }
+  if (boot.has("grubenv")) return boot.wrong("grubenv", not_yet("the GRUB environment"), Errc::not_supported_yet);
+  SK_TRY_ASSIGN(auto fw_env_config, boot.path("fw-env-config"));
+  take(configuration.fw_env_config, fw_env_config);
+  SK_TRY_ASSIGN(auto command, boot.path("command"));
+  if (!command && configuration.boot_backend == BootBackend::custom)
+    return boot.wrong("command", "is missing; the backend \"custom\" needs it");
+  take(configuration.boot_command, command);
+  SK_TRY_ASSIGN(auto attempts, boot.integer("attempts", 1, kAttemptsMax));
+  take(configuration.attempts, attempts);
+  return success();
+}
+
+Result<permanent::ClassRule> read_class(const TomlTable& table) {
+  permanent::ClassRule rule;
+  SK_TRY(table.check_keys({"name", "kind", "match", "keep-days"}));
+  SK_TRY_ASSIGN(rule.name, required<std::string>(table, "name", table.string("name")));
+  if (!bundle::is_plain_name(rule.name) || rule.name.size() > bundle::kNameMaxBytes)
+    return table.wrong("name", "\"" + rule.name +
+                                   "\" is not a plain name: letters, digits, '-', '_' and '.', at most " +
+                                   std::to_string(bundle::kNameMaxBytes) + " of them");
+  SK_TRY_ASSIGN(const auto kind, required<std::string>(table, "kind", table.string("kind")));
+  const auto known = permanent::kind_from_name(kind);
+  if (!known)
+    return table.wrong(
+        "kind", "\"" + kind + R"(" is none of "config", "state", "log", "security-log", "disposable")");
+  rule.kind = *known;
+  // "config" is what every file without a class gets; another kind under that name would mislead.
+  if (rule.name == "config" && rule.kind != permanent::ClassKind::config)
+    return table.wrong("name", "the class \"config\" can only be of the kind \"config\"");
+  SK_TRY_ASSIGN(rule.match, required<std::vector<std::string>>(table, "match", table.strings("match")));
+  if (rule.match.empty()) return table.wrong("match", "must hold at least one pattern");
+  for (const std::string& pattern : rule.match)
+    if (const auto problem = permanent::glob_problem(pattern))
+      return table.wrong("match", "\"" + pattern + "\": " + *problem);
+  SK_TRY_ASSIGN(const auto keep_days, table.integer("keep-days", 1, kKeepDaysMax));
+  if (keep_days) {
+    if (rule.kind != permanent::ClassKind::log && rule.kind != permanent::ClassKind::security_log)
+      return table.wrong("keep-days", "only a \"log\" or a \"security-log\" has a retention");
+    rule.keep_days = static_cast<std::uint32_t>(*keep_days);
+  }
+  return rule;
+}
+
+Result<void> read_permanent(const TomlTable& document, Configuration& configuration) {
+  SK_TRY_ASSIGN(const TomlTable permanent, document.required_table("permanent"));
+  SK_TRY(permanent.check_keys({"path", "max-fill", "reserve", "storm-probe", "class"}));
+  SK_TRY_ASSIGN(configuration.permanent_path, required<std::string>(permanent, "path", permanent.path("path")));
+  if (configuration.permanent_path == "/") return permanent.wrong("path", "must not be the root directory");
+  const std::string& store = configuration.store_path;
+  if (store == configuration.permanent_path || store.starts_with(configuration.permanent_path + "/"))
+    return permanent.wrong("path", "the state store " + store + " must not lie on this partition");
+  SK_TRY_ASSIGN(auto max_fill, permanent.integer("max-fill", 1, 100));
+  take(configuration.max_fill_percent, max_fill);
+  SK_TRY_ASSIGN(auto reserve, permanent.size_bytes("reserve", 0, kReserveMaxBytes));
+  take(configuration.reserve_bytes, reserve);
+  SK_TRY_ASSIGN(auto probe, permanent.duration("storm-probe", milliseconds(0), kStormProbeMax));
+  take(configuration.storm_probe, probe);
+  SK_TRY_ASSIGN(const auto classes, permanent.tables("class"));
+  if (classes.size() > kClassesMax)
+    return permanent.wrong("class", "more than " + std::to_string(kClassesMax) + " classes");
+  for (const TomlTable& table : classes) {
+    SK_TRY_ASSIGN(auto rule, read_class(table));
+    if (std::ranges::find(configuration.classes.rules, rule.name, &permanent::ClassRule::name) !=
+        configuration.classes.rules.end())
+      return table.wrong("name", "the class \"" + rule.name + "\" is defined twice");
+    configuration.classes.rules.push_back(std::move(rule));
+  }
+  return success();
+}
+
+Result<void> read_trust(const TomlTable& document, Configuration& configuration) {
+  SK_TRY_ASSIGN(const TomlTable trust, document.required_table("trust"));
+  SK_TRY(trust.check_keys({"anchors", "crl", "signatures-required"}));
+  SK_TRY_ASSIGN(configuration.trust_anchors, required<std::string>(trust, "anchors", trust.path("anchors")));
+  if (trust.has("crl")) return trust.wrong("crl", not_yet("a revocation list"), Errc::not_supported_yet);
+  SK_TRY_ASSIGN(auto signatures, trust.integer("signatures-required", 1, kSignaturesMax));
+  if (signatures && *signatures > 1)
+    return trust.wrong("signatures-required", not_yet("more than one signature"), Errc::not_supported_yet);
+  take(configuration.signatures_required, signatures);
+  return success();
+}
+
+Result<void> read_health(const TomlTable& document, Configuration& configuration) {
+  SK_TRY_ASSIGN(const auto health, document.table("health"));
+  if (!health) return success();
+  SK_TRY(health->check_keys({"directory", "timeout", "confirm-within", "allow-empty"}));
+  SK_TRY_ASSIGN(auto directory, health->path("directory"));
+  take(configuration.health_directory, directory);
+  SK_TRY_ASSIGN(auto timeout, health->duration("timeout", milliseconds(1), kTrialMax));
+  take(configuration.health_timeout, timeout);
+  SK_TRY_ASSIGN(auto confirm_within, health->duration("confirm-within", milliseconds(1), kTrialMax));
+  take(configuration.confirm_within, confirm_within);
+  SK_TRY_ASSIGN(auto allow_empty, health->boolean("allow-empty"));
+  take(configuration.health_allow_empty, allow_empty);
+  return success();
+}
+
+Result<void> read_hooks(const TomlTable& document, Configuration& configuration) {
+  SK_TRY_ASSIGN(const auto hooks, document.table("hooks"));
+  if (!hooks) return success();
+  SK_TRY(hooks->check_keys({"directory"}));
+  SK_TRY_ASSIGN(auto directory, hooks->path("directory"));
+  take(configuration.hooks_directory, directory);
+  return success();
+}
+
+}  // namespace
+
+Result<Configuration> parse_configuration(std::string_view text, const std::string& file_name) {
+  SK_TRY_ASSIGN(const TomlValue root, parse_toml(text, file_name));
+  const TomlTable document(root, file_name, "");
+  SK_TRY(document.check_keys({"device", "state", "slots", "volumes", "boot", "permanent", "trust", "health", "hooks"}));
+  Configuration configuration;
+  configuration.path = file_name;
+  SK_TRY(read_device(document, configuration));
+  SK_TRY(read_state(document, configuration));
+  SK_TRY(read_slots(document, configuration));
+  SK_TRY(read_volumes(document, configuration));
+  SK_TRY(read_boot(document, configuration));
+  SK_TRY(read_permanent(document, configuration));
+  SK_TRY(read_trust(document, configuration));
+  SK_TRY(read_health(document, configuration));
+  SK_TRY(read_hooks(document, configuration));
+  return configuration;
+}
+
+Result<Configuration> load_configuration(io::Storage& storage, const std::string& path) {
+  auto text = storage.read_text(path, kTomlMaxBytes);
+  if (text.has_error())
+    return std::move(text).assume_error().with_code(Errc::config).with_context("the configuration cannot be read");
+  return parse_configuration(text.assume_value(), path);
+}
+
+}  // namespace slotkeeper

@@ -1,0 +1,262 @@
+#include "engine/transaction/actions.hpp"
+
+#include "engine/transaction/rest.hpp"
+#include "engine/transaction/steps/snapshot.hpp"
+#include "partitions/permanent/restore.hpp"
+
+namespace slotkeeper {
+namespace {
+
+using NextEvent = Result<std::optional<Event>>;
+
+constexpr std::size_t kListedPathsMax = 100;
+
+/// Configuration or state differ from the first generation: what the original wrote after it goes into the second.
+Result<void> decide_second_generation(Device& device) {
+  TransactionRecord& record = *device.record;
+  if (record.second_decided) return success();
+  if (!record.first) {
+    return make_error(Errc::state_store, "the record knows no snapshot, so there is nothing to roll back to");
+  }
+  SK_TRY_ASSIGN(auto root, device.open_permanent());
+  SK_TRY_ASSIGN(const auto inventory, permanent::take_inventory(*root, record.classes,
+                                                                permanent::HashScope::config_and_state, device.sink()));
+  SK_TRY(root->close());
+  if (inventory.protected_root != record.first->protected_root) {
+    SK_TRY_ASSIGN(record.second, take_generation(device, AreaKind::snapshot_second));
+  }
+  record.second_decided = true;
+  return device.save_record();
+}
+
+NextEvent begin_trial(Device& device) {
+  device.phase = Phase::snapshot;
+  TransactionRecord& record = *device.record;
+  if (record.trial_boot_id != device.boot_id) {
+    if (record.trial_boots >= record.attempts) {
+      set_cause(device,
+                make_error(Errc::health, "the trial was started " + std::to_string(record.trial_boots) +
+                                             " times and never confirmed"),
+                std::nullopt);
+      return std::optional{Event::trial_exhausted};
+    }
+    ++record.trial_boots;
+    record.trial_boot_id = device.boot_id;
+    record.trial_since_boot_s =
+        std::chrono::duration_cast<std::chrono::seconds>(device.settings.host.since_boot()).count();
+    record.restore_wanted = true;
+    SK_TRY(device.save_record());
+  }
+  auto decided = decide_second_generation(device);
+  if (decided.has_value()) return std::optional<Event>{};
+  // Without a snapshot of the last moment of the original the trial must not start.
+  set_cause(device, std::move(decided).assume_error(), Phase::snapshot);
+  return std::optional{Event::unhealthy};
+}
+
+NextEvent withdraw(Device& device) {
+  TransactionRecord& record = *device.record;
+  SK_TRY_ASSIGN(const auto facts, device.boot_facts());
+  if (device.booted == record.target) {
+    // What runs is never marked bad: should the original not come up, there is still something that does.
+    auto wanted = boot::at_rest(facts.environment, record.original, record.attempts);
+    wanted.mark.reset();
+    SK_TRY(device.store_environment(facts.environment, wanted));
+    device.reboot_needed = true;
+    return std::optional<Event>{};
+  }
+  auto wanted = record.revert ? boot::at_rest(facts.environment, record.original, record.attempts)
+                              : boot::rolled_back(facts.environment, record.original, record.attempts);
+  wanted.mark.reset();
+  SK_TRY(device.store_environment(facts.environment, wanted));
+  if (record.revert && device.facts.confirmed != record.original) {
+    device.facts.confirmed = record.original;
+    SK_TRY(device.save_facts());
+  }
+  return std::optional{record.restore_wanted ? Event::withdrawn_after_trial : Event::withdrawn};
+}
+
+void report_paths(Device& device, std::string_view key, const std::vector<std::string>& paths) {
+  JsonArray list;
+  for (const auto& path : paths) {
+    if (list.size() == kListedPathsMax) break;
+    list.emplace_back(escape_bytes(path));
+  }
+  Json report = std::move(device.report);
+  report.set(key, std::move(list));
+  report.set(std::string(key) + "_count", paths.size());
+  device.report = *report.as_object();
+}
+
+NextEvent restore(Device& device) {
+  device.phase = Phase::restore;
+  const TransactionRecord& record = *device.record;
+  const auto& facts = record.second ? record.second : record.first;
+  const auto carry_out = [&]() -> Result<void> {
+    if (!facts) return make_error(Errc::state_store, "the record knows no snapshot");
+    StoreArea& area = device.store->area(record.second ? AreaKind::snapshot_second : AreaKind::snapshot_first);
+    SK_TRY(permanent::verify_snapshot(area, *facts, device.sink()));
+    SK_TRY_ASSIGN(auto root, device.open_permanent());
+    SK_TRY_ASSIGN(const auto report, permanent::restore_snapshot(*root, record.classes, area, *facts, device.sink()));
+    SK_TRY(root->close());
+    device.wrote = device.wrote || report.changed;
+    report_paths(device, "restored", report.replaced);
+    report_paths(device, "removed", report.removed);
+    return success();
+  };
+  auto restored = carry_out();
+  if (!restored.has_value()) {
+    return std::move(restored).assume_error().with_code(Errc::restore_incomplete);
+  }
+  return std::optional{Event::restored};
+}
+
+NextEvent send_back(Device& device) {
+  SK_TRY_ASSIGN(const auto facts, device.boot_facts());
+  auto wanted = boot::at_rest(facts.environment, device.record->original, device.record->attempts);
+  wanted.mark.reset();
+  SK_TRY(device.store_environment(facts.environment, wanted));
+  device.reboot_needed = true;
+  return std::optional<Event>{};
+}
+
+NextEvent finish_confirm(Device& device) {
+  device.phase = Phase::confirm;
+  TransactionRecord& record = *device.record;
+  SK_TRY_ASSIGN(const auto facts, device.boot_facts());
+  SK_TRY(device.store_environment(
+      facts.environment, boot::confirmed(facts.environment, record.target, record.attempts, record.mark_id())));
+  DeviceFacts wanted = device.facts;
+  wanted.confirmed = record.target;
+  wanted[record.target] = record.image;
+  wanted.snapshot_of = record.id;
+  if (wanted != device.facts) {
+    device.facts = std::move(wanted);
+    SK_TRY(device.save_facts());
+  }
+  SK_TRY(device.store->write_last_confirmed(record.target));
+  SK_TRY(device.add_history(Outcome::confirmed, std::nullopt));
+  return std::optional{Event::finished};
+}
+
+/// Another slot runs than the record can explain. Nothing that runs is touched; the slot that runs is what counts.
+NextEvent abandon(Device& device) {
+  set_cause(device, make_error(Errc::wrong_state, "another slot was started in the middle of the update"),
+            std::nullopt);
+  SK_TRY(put_at_rest(device));
+  return std::optional<Event>{};
+}
+
+std::optional<Failure> recorded_failure(const TransactionRecord& record) {
+  if (!record.cause) return std::nullopt;
+  std::optional<Phase> phase;
+  for (int i = 0; i <= static_cast<int>(Phase::confirm); ++i) {
+    if (name_of(static_cast<Phase>(i)) == record.cause->phase) phase = static_cast<Phase>(i);
+  }
+  return Failure{make_error(errc_from_name(record.cause->code).value_or(Errc::internal), record.cause->message), phase};
+}
+
+NextEvent rest(Device& device) {
+  SK_TRY(put_at_rest(device));
+  return std::optional<Event>{};
+}
+
+NextEvent carry_out(Device& device, Action action) {
+  switch (action) {
+    case Action::none:
+    case Action::stay_armed:
+      return std::optional<Event>{};
+    case Action::begin_trial:
+      return begin_trial(device);
+    case Action::withdraw:
+      return withdraw(device);
+    case Action::restore:
+      return restore(device);
+    case Action::send_back:
+      return send_back(device);
+    case Action::finish_confirm:
+      return finish_confirm(device);
+    case Action::abandon:
+      return abandon(device);
+    case Action::rest:
+      return rest(device);
+  }
+  return make_error(Errc::internal, "unknown action");
+}
+
+/// Persist, then act: the record says the new state before anything is done in it.
+Result<void> persist(Device& device, State to) {
+  if (device.record->state == to) return success();
+  if (to == State::rolled_back) {
+    // Before the state that ends the transaction: a cut in between comes here again and finds the entry.
+    const auto cause = recorded_failure(*device.record);
+    const bool postponed = cause && info(cause->error.code).exit_status == 3;
+    SK_TRY(device.add_history(postponed ? Outcome::postponed : Outcome::rolled_back, cause));
+  }
+  device.record->state = to;
+  return device.save_record();
+}
+
+Result<void> run(Device& device, State to, Action action) {
+  for (int count = 0; count < kActionsMax; ++count) {
+    SK_TRY(persist(device, to));
+    SK_TRY_ASSIGN(const auto next, carry_out(device, action));
+    if (!next) return success();
+    const Transition* row = find_transition(device.record->state, *next);
+    SK_INVARIANT(row != nullptr);
+    to = row->to;
+    action = row->action;
+  }
+  return make_error(Errc::internal, "recovery did not come to rest");
+}
+
+}  // namespace
+
+void set_cause(Device& device, const Error& error, std::optional<Phase> phase) {
+  if (!device.record->cause) {
+    device.record->cause = RecordedCause{.code = std::string(info(error.code).name),
+                                         .phase = phase ? std::string(name_of(*phase)) : "",
+                                         .message = error.message};
+  }
+  if (!device.cause) device.cause = Failure{error, phase};
+}
+
+Result<void> carry_on(Device& device, Event event) {
+  SK_INVARIANT(device.record.has_value());
+  const Transition* row = find_transition(device.record->state, event);
+  SK_INVARIANT(row != nullptr);
+  return run(device, row->to, row->action);
+}
+
+Result<void> recover_device(Device& device) {
+  if (!device.record) return put_at_rest(device);
+  SK_TRY_ASSIGN(const auto facts, device.boot_facts());
+  const NextStep next = decide(*device.record, facts);
+  if (!is_over(device.record->state) && !device.record->cause &&
+      (next.to == State::withdrawing || next.to == State::rolled_back)) {
+    const bool tried = next.event == Event::original_tried || device.record->trial_boots > 0;
+    set_cause(device,
+              tried ? make_error(Errc::health, "the new firmware was started but never confirmed")
+                    : make_error(Errc::cancelled,
+                                 "the update was cut off (state " + std::string(name_of(device.record->state)) + ")"),
+              std::nullopt);
+  }
+  if (!device.cause && device.has_open_transaction()) device.cause = recorded_failure(*device.record);
+  return run(device, next.to, next.action);
+}
+
+Error roll_back_after(Device& device, Error why) {
+  if (!device.has_open_transaction()) return why;
+  const auto phase = device.phase;
+  // The switch may or may not have happened: the next boot knows, and recovery decides then.
+  if (why.code == Errc::switch_indeterminate) return why;
+  set_cause(device, why, phase);
+  auto withdrawn = carry_on(device, Event::failed);
+  device.phase = phase;
+  if (withdrawn.has_value()) return why;
+  Error worse = std::move(withdrawn).assume_error();
+  why.message += "; rolling back met another error, which 'slotkeeper recover' takes up again: " + worse.message;
+  return why;
+}
+
+}  // namespace slotkeeper

@@ -1,0 +1,81 @@
+// Everything a command works on, opened in the right order: state store (locked), boot control, booted slot, record.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "engine/transaction/engine.hpp"
+#include "engine/transaction/record.hpp"
+#include "engine/transaction/recovery.hpp"
+#include "partitions/state_store.hpp"
+
+namespace slotkeeper {
+
+inline constexpr std::string_view kEngineVersion = "0.1.0";
+inline constexpr std::size_t kHistoryMessageMaxBytes = 400;
+
+/// Opened once per command. Holds the store's lock until it goes away.
+struct Device {
+  EngineSettings& settings;
+  std::unique_ptr<boot::BootControl> boot;
+  std::unique_ptr<StateStore> store;
+  std::string boot_id;
+  SlotId booted = SlotId::a;
+  DeviceFacts facts;
+  std::optional<TransactionRecord> record;  ///< the open transaction or the last one
+  std::optional<Phase> phase;               ///< what is being done, for messages
+  // What the command's result will say.
+  bool reboot_needed = false;
+  bool wrote = false;      ///< anything durable was changed
+  bool fell_back = false;  ///< another slot runs than the confirmed one; it is the confirmed one now
+  std::optional<Failure> cause;
+  JsonObject report;
+
+  [[nodiscard]] io::Storage& storage() const { return settings.storage; }
+  [[nodiscard]] EngineSink& sink() const { return settings.sink; }
+  [[nodiscard]] const Configuration& configuration() const { return settings.configuration; }
+  [[nodiscard]] bool has_open_transaction() const { return record && !is_over(record->state); }
+  [[nodiscard]] std::uint32_t attempts() const;  ///< after the backend's own limit
+
+  /// The permanent partition that the open transaction, or else the configuration, speaks of.
+  [[nodiscard]] Result<std::unique_ptr<io::Directory>> open_permanent() const;
+
+  /// Durable: the record as it stands now. On crash: this one or the one before.
+  [[nodiscard]] Result<void> save_record();
+  [[nodiscard]] Result<void> save_facts();
+  /// Moves the open transaction by an event of a forward step: persists the new state before anything is done in it.
+  [[nodiscard]] Result<void> advance(Event event);
+
+  /// Reads the boot environment afresh.
+  [[nodiscard]] Result<BootFacts> boot_facts();
+  /// Makes the environment say `wanted`; writes nothing where it says so already.
+  [[nodiscard]] Result<void> store_environment(const boot::BootState& before, const boot::BootState& wanted);
+
+  /// Adds an entry for the transaction to the history unless the newest one is of the same transaction and outcome.
+  [[nodiscard]] Result<void> add_history(Outcome outcome, const std::optional<Failure>& why);
+  /// Adds an entry for an install that ended before it began a transaction.
+  [[nodiscard]] Result<void> add_history_without_transaction(Outcome outcome, const Failure& why,
+                                                             const std::string& version);
+
+ private:
+  [[nodiscard]] Json history_entry(Outcome outcome, const std::optional<Failure>& why) const;
+};
+
+enum class OpenFor : std::uint8_t { reading, writing };
+
+/// Errors: config, unknown_slot (only for writing), not_provisioned, state_store, foreign_record, busy,
+/// boot_environment is not among them: the environment is read when it is needed.
+[[nodiscard]] Result<std::unique_ptr<Device>> open_device(EngineSettings& settings, OpenFor purpose);
+
+/// The configured backend.
+[[nodiscard]] Result<std::unique_ptr<boot::BootControl>> make_boot_control(EngineSettings& settings);
+
+/// The booted slot by kernel command line, root device, --booted-slot, or the backend's own answer.
+[[nodiscard]] Result<SlotId> booted_slot(EngineSettings& settings, boot::BootControl& boot);
+
+/// Volumes of a slot that do not read as their baseline says; volumes with `verify = "none"` are left out.
+[[nodiscard]] Result<std::vector<std::string>> damaged_volumes(EngineSettings& settings, const Slot& slot,
+                                                               const SlotBaseline& baseline, Phase phase);
+
+}  // namespace slotkeeper

@@ -1,0 +1,77 @@
+// The engine's front door: one function per command of the contract. No state is kept in the process between calls; all
+// that counts is on the device.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "bootloader-hooks/boot_control.hpp"
+#include "engine/configuration/configuration.hpp"
+#include "engine/transaction/command_result.hpp"
+#include "partitions/io/host.hpp"
+#include "partitions/io/storage.hpp"
+#include "partitions/permanent/forecast.hpp"
+#include "partitions/progress.hpp"
+
+namespace slotkeeper {
+
+/// One write that an install would do, as `preflight` prints it.
+struct PlannedWrite {
+  std::string where;  ///< "slot B, volume rootfs (/dev/loop3)"
+  std::string what;   ///< "image 3.5.1"
+  std::uint64_t bytes = 0;
+};
+
+/// Where the engine reports while it works. Implementations must not block.
+class EngineSink : public ProgressSink {
+ public:
+  virtual void gate(const permanent::Gate& gate) = 0;
+  virtual void planned_write(const PlannedWrite& write) = 0;
+};
+
+/// What an engine works on. `make_boot_control` is replaced by tests; by default the configured backend.
+struct EngineSettings {
+  io::Storage& storage;
+  io::Host& host;
+  EngineSink& sink;
+  Configuration configuration;
+  std::optional<SlotId> assumed_slot;  ///< --booted-slot
+  std::function<Result<std::unique_ptr<boot::BootControl>>()> make_boot_control;
+};
+
+struct InstallRequest {
+  std::string location;  ///< path or URL
+  bool reboot = false;
+  bool force = false;
+};
+
+enum class SlotMark : std::uint8_t { good, bad, active };
+
+class Engine {
+ public:
+  explicit Engine(EngineSettings settings);
+  Engine(const Engine&) = delete;
+  Engine& operator=(const Engine&) = delete;
+  ~Engine();
+
+  [[nodiscard]] CommandResult provision(const std::optional<std::string>& factory_bundle, bool force);
+  [[nodiscard]] CommandResult preflight(const std::string& location);
+  [[nodiscard]] CommandResult compact(bool dry_run);
+  [[nodiscard]] CommandResult install(const InstallRequest& request);
+  [[nodiscard]] CommandResult recover();
+  [[nodiscard]] CommandResult confirm(bool force);
+  [[nodiscard]] CommandResult rollback(bool to_previous);
+  [[nodiscard]] CommandResult cancel();
+  [[nodiscard]] CommandResult mark(SlotId slot, SlotMark mark);
+  [[nodiscard]] CommandResult status();
+  [[nodiscard]] CommandResult history();
+  [[nodiscard]] CommandResult verify();
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace slotkeeper

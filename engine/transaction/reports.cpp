@@ -1,0 +1,217 @@
+#include "engine/transaction/reports.hpp"
+
+#include "engine/transaction/steps/preflight.hpp"
+#include "engine/transaction/update_transaction.hpp"
+
+namespace slotkeeper {
+namespace {
+
+std::string slot_health(const Device& device, const boot::BootState& environment, SlotId slot) {
+  const auto& state = environment[slot];
+  if (state.health == boot::SlotHealth::bad) return "bad";
+  if (!device.facts[slot]) return "unknown";
+  const bool on_trial = device.has_open_transaction() && device.record->target == slot;
+  if (on_trial) return "unknown";
+  return std::string(boot::name_of(state.health));
+}
+
+Json slot_to_json(const Device& device, const boot::BootState& environment, SlotId slot) {
+  const auto& baseline = device.facts[slot];
+  const bool staged = device.has_open_transaction() && device.record->target == slot &&
+                      device.record->state >= State::staged && device.record->state <= State::confirming;
+  const SlotBaseline* known = baseline ? &*baseline : staged ? &device.record->image : nullptr;
+  const auto& tries = environment[slot].tries_left;
+  return JsonObject{
+      {"version", known != nullptr ? Json(escape_bytes(known->version)) : Json()},
+      {"health", slot_health(device, environment, slot)},
+      {"booted", device.booted == slot},
+      {"primary", environment.primary() == slot},
+      {"tries_left", tries ? Json(*tries) : Json()},
+      {"manifest_sha256", known != nullptr && known->manifest_digest ? Json(known->manifest_digest->hex()) : Json()},
+      {"baseline", known != nullptr ? Json(name_of(known->origin)) : Json()},
+  };
+}
+
+Result<Json> permanent_to_json(Device& device) {
+  SK_TRY_ASSIGN(auto root, device.open_permanent());
+  SK_TRY_ASSIGN(const auto space, root->space());
+  SK_TRY_ASSIGN(const auto inventory, permanent::take_inventory(*root, device.configuration().classes,
+                                                                permanent::HashScope::config, device.sink()));
+  SK_TRY(root->close());
+  JsonObject classes;
+  for (const auto& [name, totals] : inventory.classes) {
+    classes.emplace_back(escape_bytes(name), JsonObject{{"files", totals.files}, {"bytes", totals.bytes}});
+  }
+  // Rounded up, so that 54 is never shown for a partition that the gate refuses.
+  const auto percent = space.capacity_bytes == 0
+                           ? 0
+                           : static_cast<std::uint64_t>(
+                                 (static_cast<unsigned __int128>(space.used_bytes()) * 100 + space.capacity_bytes - 1) /
+                                 space.capacity_bytes);
+  return Json(JsonObject{{"path", escape_bytes(device.configuration().permanent_path)},
+                         {"capacity_bytes", space.capacity_bytes},
+                         {"used_bytes", space.used_bytes()},
+                         {"fill_percent", percent},
+                         {"inodes", space.inodes},
+                         {"inodes_used", space.inodes - space.inodes_free},
+                         {"classes", std::move(classes)},
+                         {"root_sha256", inventory.config_root.hex()}});
+}
+
+JsonArray weaknesses(const Device& device) {
+  JsonArray weaker;
+  for (const auto& sentence : device.boot->traits().weaknesses) weaker.emplace_back(sentence);
+  for (const auto& volume : device.configuration().slots.a.volumes) {
+    if (volume.check == VolumeCheck::none) {
+      weaker.emplace_back("volume '" + volume.name + "' is not verified (verify = \"none\")");
+    }
+  }
+  const auto& baseline = device.facts[device.facts.confirmed];
+  if (baseline && baseline->origin == BaselineOrigin::adopted) {
+    weaker.emplace_back("the baseline of slot " + std::string(name_of(device.facts.confirmed)) +
+                        " was adopted as found; only a factory bundle proves what should be there");
+  }
+  auto mounts = device.settings.storage.mounts();
+  if (mounts.has_value()) {
+    for (const auto& mount : mounts.assume_value()) {
+      if (mount.mount_point == device.configuration().permanent_path && mount.filesystem != "ext4") {
+        weaker.emplace_back("the permanent partition is " + mount.filesystem +
+                            ": the reserve for a rollback is proven in full strength on ext4 only");
+      }
+    }
+  }
+  return weaker;
+}
+
+Result<CommandResult> status(Device& device) {
+  SK_TRY_ASSIGN(const auto reading, device.boot->read());
+  SK_TRY_ASSIGN(auto permanent, permanent_to_json(device));
+  CommandResult result;
+  Json transaction;
+  if (device.has_open_transaction()) {
+    transaction = JsonObject{{"id", device.record->id},
+                             {"state", name_of(device.record->state)},
+                             {"target", name_of(device.record->target)},
+                             {"version", escape_bytes(device.record->image.version)}};
+  }
+  auto weaker = weaknesses(device);
+  if (reading.damaged_copy) {
+    weaker.emplace_back("one copy of the boot environment is damaged; 'slotkeeper recover' rewrites it");
+  }
+  result.extra = JsonObject{{"slots", JsonObject{{"A", slot_to_json(device, reading.state, SlotId::a)},
+                                                 {"B", slot_to_json(device, reading.state, SlotId::b)}}},
+                            {"transaction", std::move(transaction)},
+                            {"permanent", std::move(permanent)},
+                            {"weaker", std::move(weaker)}};
+  return result;
+}
+
+Result<CommandResult> preflight(Device& device, const std::string& location) {
+  SK_TRY_ASSIGN(const auto reading, device.boot->read());
+  static_cast<void>(reading);
+  SK_TRY_ASSIGN(const auto manifest, open_and_verify(device, location));
+  SK_TRY_ASSIGN(const auto report, examine(device, manifest));
+  for (const auto& gate : report.gates) device.sink().gate(gate);
+  for (const auto& write : report.writes) device.sink().planned_write(write);
+  if (const auto* refusal = report.first_refusal()) {
+    return make_error(refusal->code, refusal->message)
+        .with_detail({"measured", static_cast<std::int64_t>(refusal->measured)})
+        .with_detail({"limit", static_cast<std::int64_t>(refusal->limit)})
+        .with_detail({"unit", refusal->unit});
+  }
+  CommandResult result;
+  result.outcome = Outcome::ok;
+  result.extra.emplace_back("version", escape_bytes(manifest.manifest().version));
+  result.extra.emplace_back("target", name_of(report.target));
+  result.lines.push_back("Version " + manifest.manifest().version + " can be installed in slot " +
+                         std::string(name_of(report.target)) + ".");
+  return result;
+}
+
+Result<CommandResult> history(Device& device) {
+  SK_TRY_ASSIGN(const auto entries, device.store->read_history());
+  JsonArray list;
+  for (const auto& entry : entries) {
+    auto json = Json::parse(entry.payload, kEntryPayloadMaxBytes);
+    if (json.has_value()) list.push_back(std::move(json).assume_value());
+  }
+  CommandResult result;
+  result.outcome = Outcome::ok;
+  result.extra.emplace_back("transactions", std::move(list));
+  return result;
+}
+
+Result<void> verify_slots(Device& device, std::vector<std::string>& differences) {
+  for (const SlotId slot : {SlotId::a, SlotId::b}) {
+    const bool staged = device.has_open_transaction() && device.record->target == slot &&
+                        (device.record->state == State::staged || device.record->state == State::arming ||
+                         device.record->state == State::armed || device.record->state == State::trial);
+    const auto& known = device.facts[slot];
+    const SlotBaseline* baseline = known ? &*known : staged ? &device.record->image : nullptr;
+    if (baseline == nullptr) continue;
+    SK_TRY_ASSIGN(const auto damaged,
+                  damaged_volumes(device.settings, device.configuration().slots[slot], *baseline, Phase::verify));
+    for (const auto& volume : damaged) {
+      differences.push_back("slot " + std::string(name_of(slot)) + ", volume " + volume);
+    }
+  }
+  return success();
+}
+
+Result<void> verify_snapshots(Device& device, std::vector<std::string>& differences) {
+  if (!device.record) return success();
+  const auto& record = *device.record;
+  const bool kept = device.has_open_transaction() || device.facts.snapshot_of == record.id;
+  if (!kept) return success();
+  const auto check = [&](const std::optional<permanent::SnapshotFacts>& facts, AreaKind kind,
+                         const char* name) -> Result<void> {
+    if (!facts) return success();
+    auto verified = permanent::verify_snapshot(device.store->area(kind), *facts, device.sink());
+    if (verified.has_value()) return success();
+    const Errc code = verified.assume_error().code;
+    if (code != Errc::readback_mismatch && code != Errc::state_store) return verified;
+    differences.push_back(std::string(name) + " snapshot (" + verified.assume_error().message + ")");
+    return success();
+  };
+  SK_TRY(check(record.first, AreaKind::snapshot_first, "first"));
+  return check(record.second, AreaKind::snapshot_second, "second");
+}
+
+Result<CommandResult> verify(Device& device) {
+  device.phase = Phase::verify;
+  std::vector<std::string> differences;
+  SK_TRY(verify_slots(device, differences));
+  SK_TRY(verify_snapshots(device, differences));
+  SK_TRY_ASSIGN(auto root, device.open_permanent());
+  // Every file is read: a block that cannot be read any more is found here and not in the middle of an update.
+  SK_TRY_ASSIGN(const auto inventory, permanent::take_inventory(*root, device.configuration().classes,
+                                                                permanent::HashScope::everything, device.sink()));
+  SK_TRY(root->close());
+  if (!differences.empty()) {
+    std::string list;
+    for (const auto& difference : differences) list += (list.empty() ? "" : "; ") + difference;
+    return make_error(Errc::readback_mismatch, "differs from what was recorded: " + list)
+        .with_detail({"differences", differences});
+  }
+  CommandResult result;
+  result.outcome = Outcome::ok;
+  result.extra.emplace_back("root_sha256", inventory.config_root.hex());
+  result.lines.emplace_back("Everything reads as recorded.");
+  return result;
+}
+
+CommandResult unwrap(const Device& device, Result<CommandResult> result) {
+  if (!result.has_value()) return failed_command(std::move(result).assume_error(), device.phase);
+  return std::move(result).assume_value();
+}
+
+}  // namespace
+
+CommandResult report_preflight(Device& device, const std::string& location) {
+  return unwrap(device, preflight(device, location));
+}
+CommandResult report_status(Device& device) { return unwrap(device, status(device)); }
+CommandResult report_history(Device& device) { return unwrap(device, history(device)); }
+CommandResult verify_device(Device& device) { return unwrap(device, verify(device)); }
+
+}  // namespace slotkeeper

@@ -1,0 +1,46 @@
+// Step 3 of 9: VerifiedManifest -> UpdatePlan. Looks, computes and decides; changes no byte anywhere.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "engine/bundle/bundle.hpp"
+#include "engine/transaction/device.hpp"
+#include "partitions/permanent/compaction.hpp"
+#include "partitions/permanent/forecast.hpp"
+
+namespace slotkeeper {
+
+/// Everything that was found, whether the gates pass or not.
+struct PreflightReport {
+  SlotId target = SlotId::b;
+  std::vector<permanent::Gate> gates;  ///< in the order of the table of codes; all are evaluated
+  std::vector<PlannedWrite> writes;
+  permanent::Forecast forecast;
+  permanent::Inventory inventory;
+  permanent::CompactionPlan compaction;
+  std::uint64_t errors_counted = 0;  ///< of the permanent partition's filesystem
+
+  /// The first gate that says no.
+  [[nodiscard]] const permanent::Gate* first_refusal() const;
+};
+
+/// Errors: incompatible (device, volume, size), unsupported, wrong_state (the target is in use), no_space, io_error.
+[[nodiscard]] Result<PreflightReport> examine(Device& device, const bundle::VerifiedManifest& manifest);
+
+/// A plan of which every gate passed.
+class UpdatePlan {
+ public:
+  [[nodiscard]] const PreflightReport& report() const { return report_; }
+
+ private:
+  friend Result<UpdatePlan> plan_update(Device& device, const bundle::VerifiedManifest& manifest);
+  explicit UpdatePlan(PreflightReport report) : report_(std::move(report)) {}
+  PreflightReport report_;
+};
+
+/// Errors: as examine, and the code of the first gate that says no, with its figures in the details.
+[[nodiscard]] Result<UpdatePlan> plan_update(Device& device, const bundle::VerifiedManifest& manifest);
+
+}  // namespace slotkeeper

@@ -1,0 +1,38 @@
+#include "engine/transaction/steps/snapshot.hpp"
+
+#include "partitions/permanent/reserve.hpp"
+
+namespace slotkeeper {
+
+Result<permanent::SnapshotFacts> take_generation(Device& device, AreaKind area) {
+  SK_TRY_ASSIGN(auto root, device.open_permanent());
+  const TransactionRecord& record = *device.record;
+  const auto describe = [&](const permanent::SnapshotFacts& facts) {
+    return print_snapshot_description(
+        {.transaction = record.id, .classes = record.classes, .permanent_path = record.permanent_path, .facts = facts});
+  };
+  StoreArea& place = device.store->area(area);
+  device.wrote = true;
+  SK_TRY_ASSIGN(const auto facts, permanent::take_snapshot(*root, record.classes, place, describe, device.sink()));
+  SK_TRY_ASSIGN(const auto reserve, permanent::make_reserve(*root, place, record.slack_bytes, device.sink()));
+  static_cast<void>(reserve);
+  SK_TRY(root->close());
+  return facts;
+}
+
+Result<CheckedSnapshot> secure_permanent(Device& device, const CompactedPermanent&) {
+  device.phase = Phase::snapshot;
+  SK_TRY(device.sink().check_cancelled());
+  // The generations are overwritten from here on: what was kept as `previous` is gone.
+  if (device.facts.snapshot_of) {
+    device.facts.snapshot_of.reset();
+    SK_TRY(device.save_facts());
+  }
+  SK_TRY(device.store->area(AreaKind::snapshot_second).unseal());
+  SK_TRY_ASSIGN(const auto facts, take_generation(device, AreaKind::snapshot_first));
+  device.record->first = facts;
+  SK_TRY(device.advance(Event::permanent_secured));
+  return CheckedSnapshot(facts);
+}
+
+}  // namespace slotkeeper

@@ -1,0 +1,80 @@
+#include "engine/transaction/steps/stage.hpp"
+
+#include "partitions/slot_writer.hpp"
+
+namespace slotkeeper {
+namespace {
+
+/// The target leaves the boot order, and no checksum speaks for it any more.
+Result<void> withhold_target(Device& device, SlotId target) {
+  SK_TRY(device.advance(Event::withheld));
+  if (device.facts[target]) {
+    device.facts[target].reset();
+    SK_TRY(device.save_facts());
+  }
+  SK_TRY_ASSIGN(const auto before, device.boot_facts());
+  return device.store_environment(before.environment,
+                                  boot::only_slot(before.environment, device.booted, device.attempts()));
+}
+
+struct Progress {
+  std::uint64_t done = 0;
+  std::uint64_t total = 0;
+};
+
+Result<void> write_body(Device& device, const bundle::VerifiedManifest& manifest, std::size_t image,
+                        VolumeWriter& writer, Progress& progress) {
+  bundle::ImageReader reader(manifest, image);
+  while (true) {
+    SK_TRY(device.sink().check_cancelled());
+    SK_TRY_ASSIGN(const auto chunk, reader.next());
+    if (!chunk) return writer.check_body();
+    if (chunk->zeros) {
+      SK_TRY(writer.write_zeros(chunk->offset, chunk->plain_bytes));
+    } else {
+      SK_TRY(writer.write_chunk(chunk->offset, chunk->data));
+    }
+    progress.done += chunk->plain_bytes;
+    device.sink().progress(Phase::stage, progress.done, progress.total);
+  }
+}
+
+}  // namespace
+
+Result<StagedSlot> stage_images(Device& device, const bundle::VerifiedManifest& manifest, const UpdatePlan& plan,
+                                const CheckedSnapshot&) {
+  device.phase = Phase::stage;
+  SK_TRY(device.sink().check_cancelled());
+  const SlotId target = plan.report().target;
+  const Configuration& configuration = device.configuration();
+  SK_INVARIANT(target != device.booted);
+  SK_TRY(check_target_is_free(device.storage(), configuration.slots, target, configuration.permanent_path,
+                              configuration.store_path));
+  SK_TRY(withhold_target(device, target));
+
+  const Slot& slot = configuration.slots[target];
+  std::vector<std::unique_ptr<VolumeWriter>> writers;
+  Progress progress;
+  // All heads go before any body comes, so that no mix of old and new volumes can boot.
+  for (const auto& image : manifest.manifest().images) {
+    progress.total += image.plain_bytes;
+    const Volume* volume = slot.find(image.volume);
+    SK_INVARIANT(volume != nullptr);
+    SK_TRY_ASSIGN(auto writer, VolumeWriter::open(device.storage(), *volume, image.plain_bytes));
+    SK_TRY(with_context(writer->withhold_heads(), "volume " + image.volume));
+    writers.push_back(std::move(writer));
+  }
+  for (std::size_t i = 0; i < writers.size(); ++i) {
+    SK_TRY(with_context(write_body(device, manifest, i, *writers[i], progress),
+                        "volume " + manifest.manifest().images[i].volume));
+  }
+  for (std::size_t i = 0; i < writers.size(); ++i) {
+    const std::string name = "volume " + manifest.manifest().images[i].volume;
+    SK_TRY(with_context(writers[i]->finish(), name));
+    SK_TRY(with_context(writers[i]->close(), name));
+  }
+  SK_TRY(device.advance(Event::image_complete));
+  return StagedSlot(target);
+}
+
+}  // namespace slotkeeper

@@ -1,0 +1,114 @@
+#include "engine/transaction/update_transaction.hpp"
+
+#include "engine/transaction/steps/check.hpp"
+#include "engine/transaction/steps/compact.hpp"
+#include "engine/transaction/steps/preflight.hpp"
+#include "engine/transaction/steps/snapshot.hpp"
+#include "engine/transaction/steps/stage.hpp"
+
+namespace slotkeeper {
+namespace {
+
+constexpr std::size_t kAnchorsMaxBytes = 1 << 20;
+
+Result<bundle::Bundle> open_bundle_at(Device& device, const std::string& location) {
+  device.phase = Phase::open;
+  SK_TRY_ASSIGN(auto source, open_source(device.storage(), location));
+  return bundle::open_bundle(std::move(source));
+}
+
+Result<bundle::VerifiedManifest> verify(Device& device, bundle::Bundle bundle) {
+  device.phase = Phase::verify;
+  SK_TRY_ASSIGN(const auto policy, trust_policy(device.settings));
+  return bundle::verify_bundle(std::move(bundle), policy);
+}
+
+bool holds_already(const Device& device, const bundle::VerifiedManifest& manifest) {
+  const auto& baseline = device.facts[device.booted];
+  return device.booted == device.facts.confirmed && baseline && baseline->manifest_digest == manifest.digest();
+}
+
+Result<std::string> make_uuid(io::Host& host) {
+  std::array<std::byte, 16> bytes{};
+  SK_TRY(host.random(bytes));
+  bytes[6] = (bytes[6] & std::byte{0x0f}) | std::byte{0x40};
+  bytes[8] = (bytes[8] & std::byte{0x3f}) | std::byte{0x80};
+  std::string text;
+  constexpr std::string_view kDigits = "0123456789abcdef";
+  for (std::size_t i = 0; i < bytes.size(); ++i) {
+    if (i == 4 || i == 6 || i == 8 || i == 10) text += '-';
+    text += kDigits[std::to_integer<std::size_t>(bytes[i] >> 4)];
+    text += kDigits[std::to_integer<std::size_t>(bytes[i] & std::byte{0x0f})];
+  }
+  return text;
+}
+
+/// The record that everything after is done under. Durable: record `begun`.
+Result<void> begin(Device& device, const bundle::VerifiedManifest& manifest, const UpdatePlan& plan) {
+  const Configuration& configuration = device.configuration();
+  TransactionRecord record;
+  record.engine_version = kEngineVersion;
+  SK_TRY_ASSIGN(record.id, make_uuid(device.settings.host));
+  record.state = State::begun;
+  record.original = device.booted;
+  record.target = plan.report().target;
+  record.attempts = device.attempts();
+  record.permanent_path = configuration.permanent_path;
+  record.classes = configuration.classes;
+  record.slot_table_digest = configuration.slots.digest();
+  record.slack_bytes = configuration.reserve_bytes;
+  record.image.origin = BaselineOrigin::bundle;
+  record.image.version = manifest.manifest().version;
+  record.image.manifest_digest = manifest.digest();
+  for (const auto& image : manifest.manifest().images) {
+    record.image.volumes.push_back(
+        {.volume = image.volume, .length_bytes = image.plain_bytes, .digest = image.plain_digest});
+  }
+  if (const auto& config = manifest.manifest().config) {
+    record.image.config_schema = config->schema;
+    record.image.config_readable_by = config->readable_by;
+  }
+  if (const auto& baseline = device.facts[device.booted]) record.original_version = baseline->version;
+  record.started = rfc3339(device.settings.host.now());
+  if (print_record(record).size() + 4096 > kRecordPayloadMaxBytes ||
+      print_snapshot_description({record.id, record.classes, record.permanent_path, {}}).size() >
+          kAreaDescriptionMaxBytes) {
+    return make_error(Errc::config, "the classes of the permanent partition are too long to be recorded");
+  }
+  device.record = std::move(record);
+  return device.save_record();
+}
+
+}  // namespace
+
+Result<bundle::TrustPolicy> trust_policy(EngineSettings& settings) {
+  auto anchors = settings.storage.read_text(settings.configuration.trust_anchors, kAnchorsMaxBytes);
+  if (!anchors.has_value()) {
+    return std::move(anchors).assume_error().with_code(Errc::config).with_context("trust.anchors");
+  }
+  return bundle::TrustPolicy{.anchors_pem = std::move(anchors).assume_value(),
+                             .origin = settings.configuration.trust_anchors,
+                             .signatures_required = settings.configuration.signatures_required,
+                             .now = settings.host.now()};
+}
+
+Result<bundle::VerifiedManifest> open_and_verify(Device& device, const std::string& location) {
+  SK_TRY_ASSIGN(auto bundle, open_bundle_at(device, location));
+  return verify(device, std::move(bundle));
+}
+
+Result<std::optional<TrialBoot>> update_transaction(Device& device, const UpdateRequest& request) {
+  SK_TRY_ASSIGN(auto bundle, open_bundle_at(device, request.location));
+  SK_TRY_ASSIGN(const auto manifest, verify(device, std::move(bundle)));
+  if (!request.force && holds_already(device, manifest)) return std::optional<TrialBoot>{};
+  SK_TRY_ASSIGN(const auto plan, plan_update(device, manifest));
+  SK_TRY(begin(device, manifest, plan));
+  SK_TRY_ASSIGN(const auto compacted, compact_permanent(device, plan));
+  SK_TRY_ASSIGN(const auto snapshot, secure_permanent(device, compacted));
+  SK_TRY_ASSIGN(const auto staged, stage_images(device, manifest, plan, snapshot));
+  SK_TRY_ASSIGN(const auto ready, check_all(device, plan, snapshot, staged));
+  SK_TRY_ASSIGN(const auto trial, switch_over(device, ready));
+  return std::optional{trial};
+}
+
+}  // namespace slotkeeper

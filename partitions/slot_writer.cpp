@@ -1,0 +1,316 @@
+#include "partitions/slot_writer.hpp"
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+#include <optional>
+
+#include "partitions/volume_device.hpp"
+
+namespace slotkeeper {
+namespace {
+
+/// Chunks of any length are gathered into windows of this size; two of them and 8 bytes for each are all the memory.
+constexpr std::size_t kWindowBytes = 4 << 20;
+constexpr std::size_t kBuffers = 2;
+constexpr std::size_t kHashPieceBytes = 1 << 20;
+static_assert(kWindowBytes % io::kDirectAlignment == 0);
+
+constexpr std::size_t kHeads = std::size(kHeadRanges);
+
+Error reads_back_differently(const VolumeDevice& device, std::uint64_t offset, std::uint64_t length) {
+  return make_error(Errc::readback_mismatch, device.description() + ": the " + std::to_string(length) +
+                                                 " bytes at offset " + std::to_string(offset) +
+                                                 " read back differently from what was written")
+      .with_detail({"offset", static_cast<std::int64_t>(offset)})
+      .with_detail({"length", static_cast<std::int64_t>(length)});
+}
+
+/// Zeroes the head ranges and shows by reading that they are. Durable.
+Result<void> zero_heads(VolumeDevice& device) {
+  AlignedBuffer block(io::kDirectAlignment);
+  for (const HeadRange& range : kHeadRanges) {
+    if (range.offset >= device.capacity_bytes()) continue;
+    const std::uint64_t length = std::min(range.length, device.capacity_bytes() - range.offset);
+    SK_TRY(device.write(range.offset, block.bytes().first(static_cast<std::size_t>(length))));
+  }
+  SK_TRY(device.sync());
+  for (const HeadRange& range : kHeadRanges) {
+    if (range.offset >= device.capacity_bytes()) continue;
+    SK_TRY_ASSIGN(const io::ConstBytes found, device.read(range.offset, block.bytes()));
+    if (!is_all_zero(found)) return reads_back_differently(device, range.offset, found.size());
+  }
+  return success();
+}
+
+class DirectVolumeWriter final : public VolumeWriter {
+ public:
+  DirectVolumeWriter(VolumeDevice device, std::uint64_t image_bytes)
+      : device_(std::move(device)),
+        image_bytes_(image_bytes),
+        end_(std::min(round_up_to_block(image_bytes), device_.capacity_bytes())) {}
+
+  ~DirectVolumeWriter() override {
+    // Buffers must outlive the writes that read them; what became of those writes decides nothing here.
+    if (!wait_for_all().has_value()) has_failed_ = true;
+  }
+
+  [[nodiscard]] std::uint64_t capacity_bytes() const override { return device_.capacity_bytes(); }
+  [[nodiscard]] Result<void> withhold_heads() override;
+  [[nodiscard]] Result<void> write_chunk(std::uint64_t offset, io::ConstBytes data) override;
+  [[nodiscard]] Result<void> write_zeros(std::uint64_t offset, std::uint64_t length) override;
+  [[nodiscard]] Result<void> check_body() override;
+  [[nodiscard]] Result<void> finish() override;
+  [[nodiscard]] Result<void> close() override;
+
+ private:
+  enum class Stage : std::uint8_t { opened, heads_withheld, body_checked, finished };
+
+  /// Runs a step; after a failed one nothing is known about the volume, and every later step is refused.
+  template <class Step>
+  [[nodiscard]] Result<void> guarded(Stage needed, Step step);
+  [[nodiscard]] Result<void> check_position(std::uint64_t offset, std::uint64_t length) const;
+  [[nodiscard]] Result<void> gather(io::ConstBytes data);
+  [[nodiscard]] Result<void> flush_window();
+  void keep_heads_of(io::Bytes window, std::uint64_t window_offset);
+  [[nodiscard]] Result<void> wait_for(std::size_t buffer);
+  [[nodiscard]] Result<void> wait_for_all();
+  [[nodiscard]] Result<void> read_windows_back();
+  [[nodiscard]] Result<void> write_heads();
+  [[nodiscard]] io::ConstBytes head_bytes(std::size_t head) const;
+
+  VolumeDevice device_;
+  std::uint64_t image_bytes_;
+  std::uint64_t end_;  ///< of what is written: the image, filled up with zeros to a whole block where the device has it
+  Stage stage_ = Stage::opened;
+  bool has_failed_ = false;
+
+  std::uint64_t next_offset_ = 0;
+  std::array<AlignedBuffer, kBuffers> buffers_{AlignedBuffer(kWindowBytes), AlignedBuffer(kWindowBytes)};
+  std::array<bool, kBuffers> in_flight_{};
+  std::size_t current_ = 0;
+  std::size_t filled_bytes_ = 0;  ///< of the current buffer
+  std::vector<std::uint64_t> window_hashes_;
+  std::optional<std::uint64_t> zero_window_hash_;
+  std::array<AlignedBuffer, kHeads> heads_{AlignedBuffer(io::kDirectAlignment), AlignedBuffer(io::kDirectAlignment),
+                                           AlignedBuffer(io::kDirectAlignment)};
+};
+
+template <class Step>
+Result<void> DirectVolumeWriter::guarded(Stage needed, Step step) {
+  if (has_failed_) return make_error(Errc::io_error, device_.description() + ": an earlier step failed");
+  if (stage_ != needed) return make_error(Errc::internal, device_.description() + ": written in the wrong order");
+  has_failed_ = true;
+  SK_TRY(step());
+  has_failed_ = false;
+  return success();
+}
+
+Result<void> DirectVolumeWriter::withhold_heads() {
+  return guarded(Stage::opened, [&]() -> Result<void> {
+    SK_TRY(zero_heads(device_));
+    stage_ = Stage::heads_withheld;
+    return success();
+  });
+}
+
+Result<void> DirectVolumeWriter::check_position(std::uint64_t offset, std::uint64_t length) const {
+  if (offset == next_offset_ && length <= image_bytes_ - next_offset_) return success();
+  return make_error(Errc::internal, device_.description() + ": " + std::to_string(length) + " bytes for offset " +
+                                        std::to_string(offset) + " of an image of " + std::to_string(image_bytes_) +
+                                        " bytes, where " + std::to_string(next_offset_) + " is next");
+}
+
+Result<void> DirectVolumeWriter::write_chunk(std::uint64_t offset, io::ConstBytes data) {
+  return guarded(Stage::heads_withheld, [&]() -> Result<void> {
+    SK_TRY(check_position(offset, data.size()));
+    return gather(data);
+  });
+}
+
+Result<void> DirectVolumeWriter::write_zeros(std::uint64_t offset, std::uint64_t length) {
+  return guarded(Stage::heads_withheld, [&]() -> Result<void> {
+    SK_TRY(check_position(offset, length));
+    static constexpr std::array<std::byte, io::kDirectAlignment> kZeros{};
+    while (length > 0) {
+      if (filled_bytes_ == 0 && length >= kWindowBytes) {
+        const std::uint64_t windows = length / kWindowBytes;
+        if (!zero_window_hash_) zero_window_hash_ = fast_hash(AlignedBuffer(kWindowBytes).bytes());
+        SK_TRY(device_.zero(next_offset_, windows * kWindowBytes));
+        window_hashes_.insert(window_hashes_.end(), static_cast<std::size_t>(windows), *zero_window_hash_);
+        next_offset_ += windows * kWindowBytes;
+        length -= windows * kWindowBytes;
+        continue;
+      }
+      const std::uint64_t piece =
+          std::min({length, std::uint64_t{kZeros.size()}, std::uint64_t{kWindowBytes - filled_bytes_}});
+      SK_TRY(gather(io::ConstBytes(kZeros).first(static_cast<std::size_t>(piece))));
+      length -= piece;
+    }
+    return success();
+  });
+}
+
+Result<void> DirectVolumeWriter::gather(io::ConstBytes data) {
+  while (!data.empty()) {
+    const std::size_t piece = std::min(data.size(), kWindowBytes - filled_bytes_);
+    std::memcpy(buffers_[current_].bytes().data() + filled_bytes_, data.data(), piece);
+    data = data.subspan(piece);
+    filled_bytes_ += piece;
+    next_offset_ += piece;
+    if (filled_bytes_ == kWindowBytes || next_offset_ == image_bytes_) SK_TRY(flush_window());
+  }
+  return success();
+}
+
+void DirectVolumeWriter::keep_heads_of(io::Bytes window, std::uint64_t window_offset) {
+  for (std::size_t head = 0; head < kHeads; ++head) {
+    const HeadRange& range = kHeadRanges[head];
+    if (range.offset < window_offset || range.offset >= window_offset + window.size()) continue;
+    const auto start = static_cast<std::size_t>(range.offset - window_offset);
+    const std::size_t length = std::min(window.size() - start, static_cast<std::size_t>(range.length));
+    std::memcpy(heads_[head].bytes().data(), window.data() + start, length);
+    std::memset(window.data() + start, 0, length);
+  }
+}
+
+Result<void> DirectVolumeWriter::flush_window() {
+  const std::uint64_t offset = next_offset_ - filled_bytes_;
+  const auto length = static_cast<std::size_t>(std::min<std::uint64_t>(kWindowBytes, end_ - offset));
+  const io::Bytes window = buffers_[current_].bytes().first(length);
+  std::memset(window.data() + filled_bytes_, 0, length - filled_bytes_);
+  keep_heads_of(window, offset);
+  window_hashes_.push_back(fast_hash(window));
+  in_flight_[current_] = true;
+  SK_TRY(device_.submit(offset, window, current_));
+  current_ = (current_ + 1) % kBuffers;
+  filled_bytes_ = 0;
+  return wait_for(current_);
+}
+
+Result<void> DirectVolumeWriter::wait_for(std::size_t buffer) {
+  Result<void> outcome = success();
+  while (in_flight_[buffer]) {
+    SK_TRY_ASSIGN(auto completions, device_.reap(1));
+    for (io::WriteCompletion& completion : completions) {
+      in_flight_[static_cast<std::size_t>(completion.tag)] = false;
+      if (!completion.result.has_value()) outcome = with_context(std::move(completion.result), device_.description());
+    }
+  }
+  return outcome;
+}
+
+Result<void> DirectVolumeWriter::wait_for_all() {
+  for (std::size_t buffer = 0; buffer < kBuffers; ++buffer) SK_TRY(wait_for(buffer));
+  return success();
+}
+
+Result<void> DirectVolumeWriter::read_windows_back() {
+  for (std::size_t window = 0; window < window_hashes_.size(); ++window) {
+    const std::uint64_t offset = window * std::uint64_t{kWindowBytes};
+    const std::uint64_t length = std::min<std::uint64_t>(kWindowBytes, end_ - offset);
+    const io::Bytes into = buffers_[0].bytes().first(static_cast<std::size_t>(round_up_to_block(length)));
+    SK_TRY_ASSIGN(const io::ConstBytes found, device_.read(offset, into));
+    if (fast_hash(found) != window_hashes_[window]) return reads_back_differently(device_, offset, length);
+  }
+  return success();
+}
+
+Result<void> DirectVolumeWriter::check_body() {
+  return guarded(Stage::heads_withheld, [&]() -> Result<void> {
+    if (next_offset_ != image_bytes_) {
+      return make_error(Errc::internal, device_.description() + ": only " + std::to_string(next_offset_) + " of " +
+                                            std::to_string(image_bytes_) + " bytes were written");
+    }
+    SK_TRY(wait_for_all());
+    SK_TRY(device_.sync());
+    SK_TRY(read_windows_back());
+    stage_ = Stage::body_checked;
+    return success();
+  });
+}
+
+/// The part of a head range that the image has, filled up to a whole block; empty for a range behind the image.
+io::ConstBytes DirectVolumeWriter::head_bytes(std::size_t head) const {
+  const HeadRange& range = kHeadRanges[head];
+  if (range.offset >= image_bytes_) return {};
+  return heads_[head].bytes().first(static_cast<std::size_t>(std::min(range.length, end_ - range.offset)));
+}
+
+Result<void> DirectVolumeWriter::write_heads() {
+  // The first one last: without it hardly anything takes the volume for a filesystem.
+  for (std::size_t head = kHeads; head-- > 0;) {
+    if (!head_bytes(head).empty()) SK_TRY(device_.write(kHeadRanges[head].offset, head_bytes(head)));
+  }
+  SK_TRY(device_.sync());
+  AlignedBuffer block(io::kDirectAlignment);
+  for (std::size_t head = 0; head < kHeads; ++head) {
+    const io::ConstBytes expected = head_bytes(head);
+    if (expected.empty()) continue;
+    SK_TRY_ASSIGN(const io::ConstBytes found, device_.read(kHeadRanges[head].offset, block.bytes()));
+    const auto difference = std::mismatch(expected.begin(), expected.end(), found.begin());
+    if (difference.first == expected.end()) continue;
+    const auto at = static_cast<std::uint64_t>(difference.first - expected.begin());
+    return reads_back_differently(device_, kHeadRanges[head].offset + at, expected.size() - at);
+  }
+  return success();
+}
+
+Result<void> DirectVolumeWriter::finish() {
+  return guarded(Stage::body_checked, [&]() -> Result<void> {
+    SK_TRY(write_heads());
+    stage_ = Stage::finished;
+    return success();
+  });
+}
+
+Result<void> DirectVolumeWriter::close() {
+  auto written = wait_for_all();
+  SK_TRY(device_.close());
+  return written;
+}
+
+}  // namespace
+
+Result<std::unique_ptr<VolumeWriter>> VolumeWriter::open(io::Storage& storage, const Volume& volume,
+                                                         std::uint64_t image_bytes) {
+  SK_TRY_ASSIGN(VolumeDevice device, VolumeDevice::open(storage, volume, io::OpenMode::Access::read_write));
+  if (image_bytes == 0) return make_error(Errc::corrupt, "the image for " + device.description() + " is empty");
+  if (image_bytes > device.capacity_bytes()) {
+    return make_error(Errc::incompatible, "the image of " + std::to_string(image_bytes) + " bytes is larger than " +
+                                              device.description() + ", which has " +
+                                              std::to_string(device.capacity_bytes()));
+  }
+  return std::unique_ptr<VolumeWriter>(new DirectVolumeWriter(std::move(device), image_bytes));
+}
+
+Result<void> make_unbootable(io::Storage& storage, const Volume& volume) {
+  SK_TRY_ASSIGN(VolumeDevice device, VolumeDevice::open(storage, volume, io::OpenMode::Access::read_write));
+  SK_TRY(zero_heads(device));
+  return device.close();
+}
+
+Result<Sha256> hash_volume(io::Storage& storage, const Volume& volume, std::uint64_t length, ProgressSink& progress,
+                           Phase phase) {
+  SK_TRY_ASSIGN(VolumeDevice device, VolumeDevice::open(storage, volume, io::OpenMode::Access::read));
+  if (length > device.capacity_bytes()) {
+    return make_error(Errc::io_error, device.description() + " has " + std::to_string(device.capacity_bytes()) +
+                                          " bytes, fewer than the " + std::to_string(length) + " to be read");
+  }
+  SK_TRY(device.forget_cache());
+  AlignedBuffer buffer(kHashPieceBytes);
+  Sha256Stream stream;
+  for (std::uint64_t offset = 0; offset < length;) {
+    // From the switch on the work is finished, whatever was asked for.
+    if (phase < Phase::switch_over) SK_TRY(progress.check_cancelled());
+    SK_TRY_ASSIGN(const io::ConstBytes found, device.read(offset, buffer.bytes()));
+    const auto wanted = static_cast<std::size_t>(std::min<std::uint64_t>(found.size(), length - offset));
+    stream.update(found.first(wanted));
+    offset += wanted;
+    progress.progress(phase, offset, length);
+  }
+  SK_TRY(device.close());
+  return stream.finish();
+}
+
+}  // namespace slotkeeper
