@@ -107,9 +107,10 @@ Result<void> check_signer(X509* certificate, EVP_PKEY* key) {
 }
 
 /// Reads the manifest through the digests that the signatures speak of.
-Result<BioPointer> digest_content(CMS_ContentInfo* cms, BIO* content) {
-  BioPointer chain(CMS_dataInit(cms, content));
+Result<BioPointer> digest_content(CMS_ContentInfo* cms, BioPointer content) {
+  BioPointer chain(CMS_dataInit(cms, content.get()));
   if (!chain) return broken("the signature member is not a detached signature");
+  static_cast<void>(content.release());  // the last link of the chain, freed with it
   std::array<char, 4096> buffer{};
   while (true) {
     const int got = BIO_read(chain.get(), buffer.data(), static_cast<int>(buffer.size()));
@@ -266,8 +267,7 @@ Result<std::vector<Signer>> verify_manifest_signature(std::string_view manifest,
                                                       const TrustPolicy& policy) {
   SK_TRY_ASSIGN(auto anchors, read_certificates(policy.anchors_pem, policy.origin));
   SK_TRY_ASSIGN(const auto cms, parse_cms(cms_der));
-  const auto content = memory_bio(manifest);
-  SK_TRY_ASSIGN(const auto digested, digest_content(cms.get(), content.get()));
+  SK_TRY_ASSIGN(const auto digested, digest_content(cms.get(), memory_bio(manifest)));
   Verifier verifier(policy, std::move(anchors), CertificatesPointer(CMS_get1_certs(cms.get())));
   std::vector<Signer> good;
   std::optional<Error> first_problem;
