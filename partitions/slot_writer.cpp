@@ -181,8 +181,8 @@ Result<void> DirectVolumeWriter::flush_window() {
   std::memset(window.data() + filled_bytes_, 0, length - filled_bytes_);
   keep_heads_of(window, offset);
   window_hashes_.push_back(fast_hash(window));
-  in_flight_[current_] = true;
   SK_TRY(device_.submit(offset, window, current_));
+  in_flight_[current_] = true;
   current_ = (current_ + 1) % kBuffers;
   filled_bytes_ = 0;
   return wait_for(current_);

@@ -8,18 +8,15 @@
 #include <vector>
 
 #include "engine/bundle/chunk_index.hpp"
+#include "engine/bundle/container.hpp"
 #include "engine/bundle/manifest.hpp"
 #include "engine/bundle/signature.hpp"
 #include "engine/source/source.hpp"
 
 namespace slotkeeper::bundle {
 
-/// A member of the container, as found.
-struct Member {
-  std::string name;
-  std::uint64_t offset = 0;  ///< of its data in the bundle
-  std::uint64_t size_bytes = 0;
-};
+class VerifiedManifest;
+struct Inspection;
 
 /// An opened bundle. Nothing in it is trusted yet; the manifest's bytes and the signature's are in memory.
 class Bundle {
@@ -34,7 +31,8 @@ class Bundle {
 
  private:
   friend Result<Bundle> open_bundle(std::unique_ptr<Source> source);
-  friend class VerifiedManifest;
+  friend Result<VerifiedManifest> verify_bundle(Bundle bundle, const TrustPolicy& policy);
+  friend Result<Inspection> inspect_bundle_contents(Bundle& bundle);
   struct State;
   explicit Bundle(std::unique_ptr<State> state);
   std::unique_ptr<State> state_;

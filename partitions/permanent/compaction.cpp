@@ -5,21 +5,11 @@
 #include <memory>
 #include <string_view>
 
+#include "partitions/permanent/paths.hpp"
 #include "partitions/permanent/steady_file.hpp"
 
 namespace slotkeeper::permanent {
 namespace {
-
-struct Place {
-  std::string directory;
-  std::string name;
-};
-
-Place place_of(const std::string& path) {
-  const std::size_t slash = path.rfind('/');
-  if (slash == std::string::npos) return {.directory = ".", .name = path};
-  return {.directory = path.substr(0, slash), .name = path.substr(slash + 1)};
-}
 
 bool is_kept(const CompactionLimits& limits, const io::EntryStatus& status) {
   return std::ranges::find(limits.keep, std::pair(status.device, status.inode)) != limits.keep.end();
@@ -94,9 +84,9 @@ Result<CompactionPlan> plan_compaction(io::Directory& root, const Inventory& inv
     plan.actions.push_back(std::move(action));
   }
   std::ranges::sort(plan.actions, [](const CompactionAction& a, const CompactionAction& b) {
-    const Place left = place_of(a.path);
-    const Place right = place_of(b.path);
-    return std::tie(left.directory, left.name) < std::tie(right.directory, right.name);
+    const std::string left = parent_of(a.path);
+    const std::string right = parent_of(b.path);
+    return std::tie(left, a.path) < std::tie(right, b.path);
   });
   return plan;
 }
@@ -106,7 +96,7 @@ namespace {
 /// The removals of one directory, then its sync.
 Result<void> compact_directory(io::Directory& root, std::span<const CompactionAction> actions, CompactionReport& report,
                                ProgressSink& progress) {
-  const std::string directory = place_of(actions.front().path).directory;
+  const std::string directory = parent_of(actions.front().path);
   Result<std::unique_ptr<io::Directory>> opened = root.open_directory(directory);
   if (!opened.has_value()) {
     if (!is_about_this_file(opened.assume_error())) return std::move(opened).assume_error();
@@ -119,7 +109,7 @@ Result<void> compact_directory(io::Directory& root, std::span<const CompactionAc
   for (const CompactionAction& action : actions) {
     outcome = progress.check_cancelled();
     if (!outcome.has_value()) break;
-    Result<bool> removed = remove_disposable(parent, place_of(action.path).name, action);
+    Result<bool> removed = remove_disposable(parent, last_name_of(action.path), action);
     if (!removed.has_value()) {
       outcome = std::move(removed).assume_error();
       break;
@@ -142,9 +132,9 @@ Result<CompactionReport> carry_out(io::Directory& root, const CompactionPlan& pl
   std::uint64_t done_bytes = 0;
   const std::span<const CompactionAction> actions(plan.actions);
   for (std::size_t begin = 0; begin < actions.size();) {
-    const std::string directory = place_of(actions[begin].path).directory;
+    const std::string directory = parent_of(actions[begin].path);
     std::size_t end = begin;
-    while (end < actions.size() && place_of(actions[end].path).directory == directory) {
+    while (end < actions.size() && parent_of(actions[end].path) == directory) {
       done_bytes += actions[end++].frees.bytes;
     }
     SK_TRY(with_context(compact_directory(root, actions.subspan(begin, end - begin), report, progress), "compaction"));

@@ -4,6 +4,7 @@
 #include <array>
 #include <cerrno>
 
+#include "partitions/permanent/paths.hpp"
 #include "partitions/permanent/root_digest.hpp"
 #include "partitions/permanent/steady_file.hpp"
 
@@ -210,12 +211,6 @@ class Walk {
   Inventory inventory_;
 };
 
-std::string_view parent_of(std::string_view path) {
-  const std::size_t slash = path.rfind('/');
-  if (slash != std::string_view::npos) return path.substr(0, slash);
-  return path == "." ? std::string_view() : std::string_view(".");
-}
-
 /// True when both stand for the same thing in a root. Where contents were not read, the time of the last change is what
 /// there is to tell them apart by.
 bool same_entry(const Entry& a, const Entry& b) {
@@ -242,7 +237,7 @@ std::vector<bool> snapshot_members(const std::vector<Entry>& entries) {
   // first, so that every directory comes after what is in it.
   for (std::size_t i = entries.size(); i-- > 0;) {
     if (!members[i]) continue;
-    const std::string parent(parent_of(entries[i].path));
+    const std::string parent = parent_of(entries[i].path);
     const auto found = std::ranges::lower_bound(entries, parent, path_before, &Entry::path);
     if (found != entries.end() && found->path == parent)
       members[static_cast<std::size_t>(found - entries.begin())] = true;

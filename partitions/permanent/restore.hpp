@@ -14,13 +14,20 @@ namespace slotkeeper::permanent {
 struct RestoreReport {
   std::vector<std::string> replaced;  ///< contents or attributes differed, or it was missing
   std::vector<std::string> removed;   ///< config and state entries that the snapshot does not know
-  bool changed = false;               ///< false: everything was as the snapshot has it, and nothing was written
+  /// Directories that the snapshot does not know and that stay because logs are in them; what stood in the way and had
+  /// logs in it was moved to kOwnDirectory/kept and is named with its new path.
+  std::vector<std::string> kept;
+  bool changed = false;  ///< false: everything was as the snapshot has it, and nothing was written
 };
 
-/// Repeatable: a second run finds nothing to do and changes no byte. Verifies itself: at the end the roots of the
-/// partition equal `facts`.
+/// Repeatable: a second run finds nothing to do and changes no byte. Verifies itself: at the end every entry of the
+/// snapshot is on the partition as the snapshot has it, times included, and no other of kind config or state is, but
+/// for the directories in `kept`; without such the roots of the partition equal `facts`.
+/// `classes` are those of the transaction. Takes from the reserve what it needs and creates new files where that has
+/// nothing left; the rest of the reserve is the caller's to release. Never cancelled half-way.
 /// Durable: everything, when it returns. On crash: each file is old or restored, complete; run it again.
-/// Errors: restore_incomplete (with the cause as context), readback_mismatch, io_error, sync_failed, storage_full.
+/// Errors: restore_incomplete (message and detail "cause" say why; run it again), and before anything was touched
+/// state_store and readback_mismatch (the snapshot is not readable or not the one of `facts`).
 [[nodiscard]] Result<RestoreReport> restore_snapshot(io::Directory& root, const ClassTable& classes,
                                                      StoreArea& snapshot, const SnapshotFacts& facts,
                                                      ProgressSink& progress);

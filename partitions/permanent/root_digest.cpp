@@ -83,9 +83,4 @@ std::string HardLinks::first_name(const Entry& entry) {
   return is_first ? std::string() : place->second;
 }
 
-bool path_before(const std::string& a, const std::string& b) {
-  if (b == ".") return false;
-  return a == "." || a < b;
-}
-
 }  // namespace slotkeeper::permanent

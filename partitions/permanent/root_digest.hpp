@@ -44,7 +44,4 @@ class HardLinks {
   std::map<std::pair<std::uint64_t, std::uint64_t>, std::string> first_names_;
 };
 
-/// "." first, then by bytes.
-[[nodiscard]] bool path_before(const std::string& a, const std::string& b);
-
 }  // namespace slotkeeper::permanent

@@ -236,7 +236,7 @@ MemoryNode& MemoryStorage::add_device(const std::string& path, std::uint64_t siz
   return add(path, size_bytes, true);
 }
 
-void MemoryStorage::plan_faults(const FaultPlan& plan) {
+void MemoryStorage::plan_faults(const MemoryFaults& plan) {
   plan_ = plan;
   changes_ = writes_ = syncs_ = 0;
 }

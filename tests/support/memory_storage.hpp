@@ -29,7 +29,7 @@ struct MemoryNode {
 };
 
 /// What goes wrong, counted from 1 over all calls that change something (writes, zeros, resizes, syncs).
-struct FaultPlan {
+struct MemoryFaults {
   std::uint64_t cut_at_change = 0;  ///< the power goes before this change takes effect; later calls all fail
   std::uint64_t fail_sync = 0;      ///< this sync returns EIO, and what it should have covered stays unflushed
   std::uint64_t flip_in_write = 0;  ///< this write stores its first byte with one bit flipped
@@ -46,7 +46,7 @@ class MemoryStorage final : public io::Storage {
   [[nodiscard]] MemoryNode& node(const std::string& path) { return *nodes_.at(path); }
 
   /// Starts counting anew.
-  void plan_faults(const FaultPlan& plan);
+  void plan_faults(const MemoryFaults& plan);
   [[nodiscard]] std::uint64_t changes() const { return changes_; }
   [[nodiscard]] std::uint64_t writes() const { return writes_; }
   [[nodiscard]] std::uint64_t syncs() const { return syncs_; }
@@ -89,7 +89,7 @@ class MemoryStorage final : public io::Storage {
 
   std::map<std::string, std::unique_ptr<MemoryNode>> nodes_;
   std::map<std::string, std::string> symlinks_;
-  FaultPlan plan_;
+  MemoryFaults plan_;
   std::uint64_t changes_ = 0;
   std::uint64_t writes_ = 0;
   std::uint64_t syncs_ = 0;

@@ -1,0 +1,199 @@
+#include "engine/bundle/bundle.hpp"
+
+#include "engine/bundle/frame_codec.hpp"
+
+namespace slotkeeper::bundle {
+namespace {
+
+constexpr const char* kManifestName = "manifest.json";
+constexpr const char* kSignatureName = "manifest.cms";
+
+std::string index_name(const Image& image) { return "index/" + image.volume; }
+std::string frames_name(const Image& image) { return "image/" + image.volume + ".zst"; }
+
+Result<std::string> read_contents(Source& source, const Member& member) {
+  std::string text(member.size_bytes, '\0');
+  SK_TRY(read_exactly(source, member.offset, std::as_writable_bytes(std::span(text))));
+  SK_TRY(check_padding(source, member));
+  return text;
+}
+
+/// Every member that follows from the manifest, each where it has to be.
+struct Layout {
+  std::vector<Member> indexes;
+  std::vector<Member> frames;
+  std::uint64_t end = 0;
+};
+
+Result<Layout> check_layout(Source& source, const Manifest& manifest, std::uint64_t position) {
+  Layout layout;
+  for (const auto& image : manifest.images) {
+    SK_TRY_ASSIGN(auto member, expect_member(source, position, index_name(image), image.index_bytes));
+    SK_TRY(check_padding(source, member));
+    position = member.padded_end();
+    layout.indexes.push_back(std::move(member));
+  }
+  for (const auto& image : manifest.images) {
+    SK_TRY_ASSIGN(auto member, expect_member(source, position, frames_name(image), image.stored_bytes));
+    // Of a source of unknown size these bytes come later; the reader of the frames gets to them.
+    if (source.size_bytes()) {
+      SK_TRY(check_padding(source, member));
+    }
+    position = member.padded_end();
+    layout.frames.push_back(std::move(member));
+  }
+  layout.end = position;
+  if (source.size_bytes()) {
+    SK_TRY(check_end(source, position));
+  }
+  return layout;
+}
+
+Result<ChunkIndex> read_index(Source& source, const Image& image, const Member& member) {
+  if (image.encrypted) {
+    return make_error(Errc::unsupported, "the image for volume '" + image.volume + "' is encrypted");
+  }
+  std::vector<std::byte> bytes(member.size_bytes);
+  SK_TRY(read_exactly(source, member.offset, bytes));
+  if (sha256(bytes) != image.index_digest) {
+    return make_error(Errc::corrupt, "the chunk index of volume '" + image.volume + "' does not match the manifest");
+  }
+  return with_context(parse_chunk_index(bytes, image.plain_bytes, image.stored_bytes), "volume " + image.volume);
+}
+
+}  // namespace
+
+struct Bundle::State {
+  std::unique_ptr<Source> source;
+  std::string manifest;
+  std::string signature;
+  std::uint64_t next_position = 0;  ///< of the first member behind the signature
+};
+
+Bundle::Bundle(std::unique_ptr<State> state) : state_(std::move(state)) {}
+Bundle::Bundle(Bundle&&) noexcept = default;
+Bundle& Bundle::operator=(Bundle&&) noexcept = default;
+Bundle::~Bundle() = default;
+const std::string& Bundle::manifest_text() const { return state_->manifest; }
+const std::string& Bundle::signature() const { return state_->signature; }
+Source& Bundle::source() const { return *state_->source; }
+
+Result<Bundle> open_bundle(std::unique_ptr<Source> source) {
+  auto state = std::make_unique<Bundle::State>();
+  SK_TRY_ASSIGN(const auto manifest, read_member(*source, 0, kManifestName, kManifestMaxBytes));
+  SK_TRY_ASSIGN(state->manifest, read_contents(*source, manifest));
+  SK_TRY_ASSIGN(const auto signature, read_member(*source, manifest.padded_end(), kSignatureName, kSignatureMaxBytes));
+  SK_TRY_ASSIGN(state->signature, read_contents(*source, signature));
+  state->next_position = signature.padded_end();
+  state->source = std::move(source);
+  return Bundle(std::move(state));
+}
+
+struct VerifiedManifest::State {
+  std::unique_ptr<Source> source;
+  std::string text;
+  Manifest manifest;
+  Sha256 digest;
+  std::vector<Signer> signers;
+  std::vector<ChunkIndex> indexes;
+  Layout layout;
+};
+
+VerifiedManifest::VerifiedManifest(std::unique_ptr<State> state) : state_(std::move(state)) {}
+VerifiedManifest::VerifiedManifest(VerifiedManifest&&) noexcept = default;
+VerifiedManifest& VerifiedManifest::operator=(VerifiedManifest&&) noexcept = default;
+VerifiedManifest::~VerifiedManifest() = default;
+const Manifest& VerifiedManifest::manifest() const { return state_->manifest; }
+const Sha256& VerifiedManifest::digest() const { return state_->digest; }
+const std::string& VerifiedManifest::text() const { return state_->text; }
+const std::vector<Signer>& VerifiedManifest::signers() const { return state_->signers; }
+const ChunkIndex& VerifiedManifest::index(std::size_t image) const { return state_->indexes[image]; }
+std::uint64_t VerifiedManifest::frames_offset(std::size_t image) const { return state_->layout.frames[image].offset; }
+Source& VerifiedManifest::source() const { return *state_->source; }
+
+Result<VerifiedManifest> verify_bundle(Bundle bundle, const TrustPolicy& policy) {
+  auto state = std::make_unique<VerifiedManifest::State>();
+  // The signature comes first: nothing of the manifest is parsed before it is known who wrote it.
+  SK_TRY_ASSIGN(state->signers, verify_manifest_signature(bundle.manifest_text(), bundle.signature(), policy));
+  SK_TRY_ASSIGN(state->manifest, parse_manifest(bundle.manifest_text()));
+  state->text = bundle.manifest_text();
+  state->digest = sha256(io::as_bytes(state->text));
+  state->source = std::move(bundle.state_->source);
+  SK_TRY_ASSIGN(state->layout, check_layout(*state->source, state->manifest, bundle.state_->next_position));
+  for (std::size_t i = 0; i < state->manifest.images.size(); ++i) {
+    SK_TRY_ASSIGN(auto index, read_index(*state->source, state->manifest.images[i], state->layout.indexes[i]));
+    state->indexes.push_back(std::move(index));
+  }
+  return VerifiedManifest(std::move(state));
+}
+
+Result<Inspection> inspect_bundle_contents(Bundle& bundle) {
+  Inspection inspection;
+  SK_TRY_ASSIGN(inspection.manifest, parse_manifest(bundle.manifest_text()));
+  inspection.digest = sha256(io::as_bytes(bundle.manifest_text()));
+  SK_TRY_ASSIGN(auto layout, check_layout(bundle.source(), inspection.manifest, bundle.state_->next_position));
+  for (std::size_t i = 0; i < inspection.manifest.images.size(); ++i) {
+    SK_TRY_ASSIGN(const auto index, read_index(bundle.source(), inspection.manifest.images[i], layout.indexes[i]));
+    static_cast<void>(index);
+  }
+  inspection.members = std::move(layout.indexes);
+  inspection.members.insert(inspection.members.end(), layout.frames.begin(), layout.frames.end());
+  inspection.size_bytes = layout.end + kContainerEndBytes;
+  return inspection;
+}
+
+struct ImageReader::State {
+  const VerifiedManifest& manifest;
+  std::size_t image;
+  std::size_t row = 0;
+  std::uint64_t offset = 0;        ///< in the image
+  std::uint64_t frame_offset = 0;  ///< in the bundle
+  FrameDecoder decoder{};
+  std::vector<std::byte> frame{};
+  std::vector<std::byte> plain{};
+
+  void step_over(const ChunkRow& passed) {
+    offset += passed.plain_bytes;
+    frame_offset += passed.stored_bytes;
+    ++row;
+  }
+};
+
+ImageReader::ImageReader(const VerifiedManifest& manifest, std::size_t image, std::size_t first_chunk)
+    : state_(new State{.manifest = manifest, .image = image, .frame_offset = manifest.frames_offset(image)}) {
+  const auto& rows = manifest.index(image).rows;
+  SK_INVARIANT(first_chunk <= rows.size());
+  while (state_->row < first_chunk) state_->step_over(rows[state_->row]);
+}
+ImageReader::ImageReader(ImageReader&&) noexcept = default;
+ImageReader::~ImageReader() = default;
+
+Result<std::optional<Chunk>> ImageReader::next() {
+  State& state = *state_;
+  const auto& rows = state.manifest.index(state.image).rows;
+  if (state.row == rows.size()) return std::optional<Chunk>{};
+  const ChunkRow& row = rows[state.row];
+  Chunk chunk{.number = state.row, .offset = state.offset, .plain_bytes = row.plain_bytes, .zeros = false, .data = {}};
+  if ((row.flags & chunk_flag::kZeroRun) != 0) {
+    chunk.zeros = true;
+    state.step_over(row);
+    return std::optional{chunk};
+  }
+  const std::string where =
+      "chunk " + std::to_string(state.row) + " at offset " + std::to_string(state.offset) + " of the image";
+  state.frame.resize(row.stored_bytes);
+  SK_TRY(with_context(read_exactly(state.manifest.source(), state.frame_offset, state.frame), where));
+  if (sha256(state.frame) != row.stored_digest) {
+    return make_error(Errc::corrupt, where + ": the bundle's bytes do not match the signed index");
+  }
+  state.plain.resize(row.plain_bytes);
+  SK_TRY(with_context(state.decoder.decode(state.frame, state.plain), where));
+  if (sha256(state.plain) != row.plain_digest) {
+    return make_error(Errc::corrupt, where + ": the decompressed bytes do not match the signed index");
+  }
+  chunk.data = state.plain;
+  state.step_over(row);
+  return std::optional{chunk};
+}
+
+}  // namespace slotkeeper::bundle

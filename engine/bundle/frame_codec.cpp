@@ -1,0 +1,61 @@
+#include "engine/bundle/frame_codec.hpp"
+
+#include <string>
+#include <zstd.h>
+
+namespace slotkeeper::bundle {
+
+struct FrameEncoder::State {
+  ZSTD_CCtx* context = ZSTD_createCCtx();
+  State() = default;
+  State(const State&) = delete;
+  State& operator=(const State&) = delete;
+  ~State() { ZSTD_freeCCtx(context); }
+};
+
+FrameEncoder::FrameEncoder(int level) : state_(std::make_unique<State>()) {
+  SK_INVARIANT(state_->context != nullptr);
+  SK_INVARIANT(!ZSTD_isError(ZSTD_CCtx_setParameter(state_->context, ZSTD_c_compressionLevel, level)));
+  SK_INVARIANT(!ZSTD_isError(ZSTD_CCtx_setParameter(state_->context, ZSTD_c_contentSizeFlag, 1)));
+}
+FrameEncoder::FrameEncoder(FrameEncoder&&) noexcept = default;
+FrameEncoder::~FrameEncoder() = default;
+
+Result<std::vector<std::byte>> FrameEncoder::encode(io::ConstBytes plain) {
+  std::vector<std::byte> frame(ZSTD_compressBound(plain.size()));
+  const std::size_t size = ZSTD_compress2(state_->context, frame.data(), frame.size(), plain.data(), plain.size());
+  if (ZSTD_isError(size)) {
+    return make_error(Errc::internal, std::string("a chunk could not be compressed: ") + ZSTD_getErrorName(size));
+  }
+  frame.resize(size);
+  return frame;
+}
+
+struct FrameDecoder::State {
+  ZSTD_DCtx* context = ZSTD_createDCtx();
+  State() = default;
+  State(const State&) = delete;
+  State& operator=(const State&) = delete;
+  ~State() { ZSTD_freeDCtx(context); }
+};
+
+FrameDecoder::FrameDecoder() : state_(std::make_unique<State>()) { SK_INVARIANT(state_->context != nullptr); }
+FrameDecoder::FrameDecoder(FrameDecoder&&) noexcept = default;
+FrameDecoder::~FrameDecoder() = default;
+
+Result<void> FrameDecoder::decode(io::ConstBytes frame, io::Bytes plain) {
+  if (ZSTD_getFrameContentSize(frame.data(), frame.size()) != plain.size() ||
+      ZSTD_getDictID_fromFrame(frame.data(), frame.size()) != 0 ||
+      ZSTD_findFrameCompressedSize(frame.data(), frame.size()) != frame.size()) {
+    return make_error(Errc::corrupt, "a frame does not hold what the chunk index says");
+  }
+  // The output buffer bounds what is decompressed, whatever the frame claims.
+  const std::size_t size = ZSTD_decompressDCtx(state_->context, plain.data(), plain.size(), frame.data(), frame.size());
+  if (ZSTD_isError(size)) {
+    return make_error(Errc::corrupt, std::string("a frame cannot be decompressed: ") + ZSTD_getErrorName(size));
+  }
+  if (size != plain.size()) return make_error(Errc::corrupt, "a frame is shorter than the chunk index says");
+  return success();
+}
+
+}  // namespace slotkeeper::bundle

@@ -1,0 +1,41 @@
+// One chunk, one zstd frame: the one door to zstd for bundles.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "partitions/io/result.hpp"
+#include "partitions/io/types.hpp"
+
+namespace slotkeeper::bundle {
+
+/// Compresses chunks, each into a frame of its own that carries its content size. Reuses its working memory; one per
+/// thread.
+class FrameEncoder {
+ public:
+  explicit FrameEncoder(int level);
+  FrameEncoder(FrameEncoder&&) noexcept;
+  ~FrameEncoder();
+  [[nodiscard]] Result<std::vector<std::byte>> encode(io::ConstBytes plain);
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+/// Decompresses frames whose hash was checked before.
+class FrameDecoder {
+ public:
+  FrameDecoder();
+  FrameDecoder(FrameDecoder&&) noexcept;
+  ~FrameDecoder();
+  /// Fills `plain` exactly. Errors: corrupt (another size, a dictionary, bytes behind the frame, damaged).
+  [[nodiscard]] Result<void> decode(io::ConstBytes frame, io::Bytes plain);
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace slotkeeper::bundle

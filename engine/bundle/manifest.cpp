@@ -1,0 +1,175 @@
+#include "engine/bundle/manifest.hpp"
+
+#include <algorithm>
+#include <set>
+
+#include "engine/json/json.hpp"
+
+namespace slotkeeper::bundle {
+namespace {
+
+constexpr std::size_t kCompatibleMax = 32;
+constexpr std::size_t kVersionMaxBytes = 128;
+constexpr std::int64_t kNumberMax = INT64_MAX;
+
+Result<std::string> read_label(JsonReader& reader, std::string_view key) {
+  SK_TRY_ASSIGN(auto text, reader.string(key));
+  if (text.empty() || text.size() > kVersionMaxBytes) {
+    return make_error(Errc::corrupt, "manifest: '" + std::string(key) + "' is empty or too long");
+  }
+  return text;
+}
+
+Result<std::uint64_t> read_amount(JsonReader& reader, std::string_view key, std::uint64_t min, std::uint64_t max) {
+  SK_TRY_ASSIGN(const auto number, reader.integer(key, static_cast<std::int64_t>(min), static_cast<std::int64_t>(max)));
+  return static_cast<std::uint64_t>(number);
+}
+
+Result<Sha256> read_digest(JsonReader& reader, std::string_view key) {
+  SK_TRY_ASSIGN(const auto text, reader.string(key));
+  const auto digest = Sha256::from_hex(text);
+  if (!digest) return make_error(Errc::corrupt, "manifest: '" + std::string(key) + "' is not a SHA-256");
+  return *digest;
+}
+
+Result<Image> read_image(const Json& value) {
+  JsonReader reader(value, "manifest: image");
+  Image image;
+  SK_TRY_ASSIGN(image.volume, reader.string("volume"));
+  if (!is_plain_name(image.volume)) {
+    return make_error(Errc::corrupt, "manifest: '" + image.volume + "' is not a volume's name");
+  }
+  SK_TRY_ASSIGN(image.plain_bytes, read_amount(reader, "plain-bytes", 1, kImageMaxBytes));
+  SK_TRY_ASSIGN(image.stored_bytes, read_amount(reader, "stored-bytes", 0, 2 * kImageMaxBytes));
+  SK_TRY_ASSIGN(image.index_bytes, read_amount(reader, "index-bytes", 1, kIndexMaxBytes));
+  SK_TRY_ASSIGN(image.index_digest, read_digest(reader, "index-sha256"));
+  SK_TRY_ASSIGN(image.plain_digest, read_digest(reader, "plain-sha256"));
+  if (const Json* encrypted = reader.optional_member("encrypted")) {
+    if (encrypted->as_bool() == nullptr) return make_error(Errc::corrupt, "manifest: 'encrypted' is not true or false");
+    image.encrypted = *encrypted->as_bool();
+  }
+  SK_TRY(reader.finish());
+  return image;
+}
+
+Result<std::vector<Image>> read_images(const Json& value) {
+  const JsonArray* list = value.as_array();
+  if (list == nullptr || list->empty() || list->size() > kImagesMax) {
+    return make_error(Errc::corrupt, "manifest: 'images' must be a list of 1 to " + std::to_string(kImagesMax));
+  }
+  std::vector<Image> images;
+  std::set<std::string> names;
+  for (const auto& item : *list) {
+    SK_TRY_ASSIGN(auto image, read_image(item));
+    if (!names.insert(image.volume).second) {
+      return make_error(Errc::corrupt, "manifest: volume '" + image.volume + "' stands twice");
+    }
+    images.push_back(std::move(image));
+  }
+  return images;
+}
+
+Result<void> read_optional_parts(JsonReader& reader, Manifest& manifest) {
+  if (const Json* group = reader.optional_member("firmware-group")) {
+    JsonReader group_reader(*group, "manifest: firmware-group");
+    FirmwareGroup read;
+    SK_TRY_ASSIGN(read.version, group_reader.integer("version", 0, kNumberMax));
+    SK_TRY_ASSIGN(read.admits, group_reader.strings("admits"));
+    SK_TRY(group_reader.finish());
+    manifest.firmware_group = std::move(read);
+  }
+  if (const Json* config = reader.optional_member("config")) {
+    JsonReader config_reader(*config, "manifest: config");
+    ConfigSchema read;
+    SK_TRY_ASSIGN(read.schema, config_reader.integer("schema", 0, kNumberMax));
+    SK_TRY_ASSIGN(read.readable_by, config_reader.integer("readable-by", 0, kNumberMax));
+    SK_TRY(config_reader.finish());
+    manifest.config = read;
+  }
+  return success();
+}
+
+Result<void> read_records(JsonReader& reader, Manifest& manifest) {
+  SK_TRY_ASSIGN(const Json* records, reader.member("records"));
+  const JsonArray* range = records->as_array();
+  if (range == nullptr || range->size() != 2 || (*range)[0].as_integer() == nullptr ||
+      (*range)[1].as_integer() == nullptr) {
+    return make_error(Errc::corrupt, "manifest: 'records' must be two numbers");
+  }
+  manifest.records_min = *(*range)[0].as_integer();
+  manifest.records_max = *(*range)[1].as_integer();
+  if (manifest.records_min < 1 || manifest.records_max < manifest.records_min) {
+    return make_error(Errc::corrupt, "manifest: 'records' is not a range");
+  }
+  return success();
+}
+
+}  // namespace
+
+const Image* Manifest::find(std::string_view volume) const {
+  const auto found = std::ranges::find(images, volume, &Image::volume);
+  return found == images.end() ? nullptr : &*found;
+}
+
+Result<Manifest> parse_manifest(std::string_view json) {
+  SK_TRY_ASSIGN(const auto value, Json::parse(json, kManifestMaxBytes));
+  JsonReader reader(value, "manifest");
+  // The format comes first: what another format means is not for this version to say.
+  SK_TRY_ASSIGN(const auto format, reader.integer("format", 1, kNumberMax));
+  if (format != kManifestFormat) {
+    return make_error(Errc::unsupported, "manifest: format " + std::to_string(format) + " is unknown to this version");
+  }
+  Manifest manifest;
+  SK_TRY_ASSIGN(manifest.version, read_label(reader, "version"));
+  SK_TRY_ASSIGN(manifest.compatible, reader.strings("compatible"));
+  if (manifest.compatible.empty() || manifest.compatible.size() > kCompatibleMax) {
+    return make_error(Errc::corrupt,
+                      "manifest: 'compatible' must name 1 to " + std::to_string(kCompatibleMax) + " devices");
+  }
+  SK_TRY(read_records(reader, manifest));
+  SK_TRY(read_optional_parts(reader, manifest));
+  SK_TRY_ASSIGN(const Json* images, reader.member("images"));
+  SK_TRY_ASSIGN(manifest.images, read_images(*images));
+  auto finished = reader.finish();
+  if (!finished.has_value()) return std::move(finished).assume_error().with_code(Errc::unsupported);
+  return manifest;
+}
+
+std::string print_manifest(const Manifest& manifest) {
+  JsonArray compatible(manifest.compatible.begin(), manifest.compatible.end());
+  Json json = JsonObject{{"format", kManifestFormat},
+                         {"version", manifest.version},
+                         {"compatible", std::move(compatible)},
+                         {"records", JsonArray{manifest.records_min, manifest.records_max}}};
+  if (manifest.firmware_group) {
+    JsonArray admits(manifest.firmware_group->admits.begin(), manifest.firmware_group->admits.end());
+    json.set("firmware-group",
+             JsonObject{{"version", manifest.firmware_group->version}, {"admits", std::move(admits)}});
+  }
+  if (manifest.config) {
+    json.set("config", JsonObject{{"schema", manifest.config->schema}, {"readable-by", manifest.config->readable_by}});
+  }
+  JsonArray images;
+  for (const auto& image : manifest.images) {
+    Json one = JsonObject{{"volume", image.volume},
+                          {"plain-bytes", image.plain_bytes},
+                          {"stored-bytes", image.stored_bytes},
+                          {"index-bytes", image.index_bytes},
+                          {"index-sha256", image.index_digest.hex()},
+                          {"plain-sha256", image.plain_digest.hex()}};
+    if (image.encrypted) one.set("encrypted", true);
+    images.push_back(std::move(one));
+  }
+  json.set("images", std::move(images));
+  return json.print() + "\n";
+}
+
+bool is_plain_name(std::string_view name) {
+  if (name.empty() || name.size() > kNameMaxBytes || name.front() == '.' || name.front() == '-') return false;
+  return std::ranges::all_of(name, [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '_' ||
+           c == '.';
+  });
+}
+
+}  // namespace slotkeeper::bundle

@@ -1,0 +1,61 @@
+#include "engine/cli/reporter.hpp"
+
+#include "engine/cli/json_reporter.hpp"
+#include "engine/cli/text_reporter.hpp"
+#include "engine/json/json.hpp"
+
+namespace slotkeeper::cli {
+namespace {
+
+std::string_view spoken(Outcome outcome) {
+  switch (outcome) {
+    case Outcome::postponed:
+      return "postponed";
+    case Outcome::refused:
+      return "refused";
+    case Outcome::rolled_back:
+      return "rolled back";
+    default:
+      return "failed";
+  }
+}
+
+std::string spoken(const ErrorDetail& detail) {
+  struct Visitor {
+    std::string operator()(std::int64_t value) const { return std::to_string(value); }
+    std::string operator()(bool value) const { return value ? "yes" : "no"; }
+    std::string operator()(const std::string& value) const { return escape_bytes(value); }
+    std::string operator()(const std::vector<std::string>& values) const {
+      std::string all;
+      for (const std::string& value : values) all += (all.empty() ? "" : ", ") + escape_bytes(value);
+      return all;
+    }
+  };
+  return std::visit(Visitor{}, detail.value);
+}
+
+}  // namespace
+
+std::unique_ptr<Reporter> make_reporter(ReporterSettings settings) {
+  if (settings.json) return std::make_unique<JsonReporter>(std::move(settings));
+  if (settings.terminal.output_is_terminal) return std::make_unique<TerminalReporter>(std::move(settings));
+  return std::make_unique<TextReporter>(std::move(settings));
+}
+
+std::string error_text(std::string_view command, const CommandResult& result, bool verbose) {
+  if (!result.failure) return "";
+  const Error& error = result.failure->error;
+  const ErrcInfo& row = info(error.code);
+  std::string text = "slotkeeper: ";
+  if (!command.empty()) text += escape_bytes(command) + " ";
+  text +=
+      std::string(spoken(result.outcome)) + " (" + std::string(row.name) + "): " + escape_bytes(error.message) + "\n";
+  if (!command.starts_with("bundle")) text += "  device: " + std::string(row.device) + "\n";  // no device is involved
+  text += "  next: " + std::string(row.next) + "\n";
+  if (!verbose) return text;
+  if (result.failure->phase) text += "  phase: " + std::string(name_of(*result.failure->phase)) + "\n";
+  for (const ErrorDetail& detail : error.details) text += "  " + detail.name + ": " + spoken(detail) + "\n";
+  return text;
+}
+
+}  // namespace slotkeeper::cli

@@ -1,0 +1,158 @@
+#include "partitions/permanent/restore_plan.hpp"
+
+#include <algorithm>
+#include <map>
+#include <set>
+
+#include "partitions/permanent/paths.hpp"
+#include "partitions/permanent/root_digest.hpp"
+
+namespace slotkeeper::permanent {
+namespace {
+
+bool is_directory(const Entry& entry) { return entry.status.type == io::EntryType::directory; }
+
+/// How many names outside of configuration and state a file has, by the path of its first name inside.
+std::map<std::string, std::uint64_t> outside_names(const std::vector<Entry>& entries) {
+  std::map<std::string, std::uint64_t> inside;
+  std::map<std::string, std::uint64_t> outside;
+  for (const Entry& entry : entries) {
+    if (is_protected(entry) && entry.status.links > 1 && !is_directory(entry)) {
+      ++inside[entry.hard_link.empty() ? entry.path : entry.hard_link];
+    }
+  }
+  for (const Entry& entry : entries) {
+    const auto names = inside.find(entry.path);
+    if (names == inside.end() || entry.status.links <= names->second) continue;
+    outside[entry.path] = entry.status.links - names->second;
+  }
+  return outside;
+}
+
+class Comparison {
+ public:
+  Comparison(const SnapshotListing& wanted, const Inventory& present)
+      : wanted_(wanted),
+        present_(present),
+        wanted_outside_(outside_names(wanted.entries)),
+        present_outside_(outside_names(present.entries)) {}
+
+  Result<RestorePlan> run() {
+    find_occupied_directories();
+    std::size_t w = 0;
+    std::size_t p = 0;
+    while (w < wanted_.entries.size() || p < present_.entries.size()) {
+      if (p < present_.entries.size() && is_unknown_ground(present_.entries[p].path)) {
+        ++p;
+      } else if (w == wanted_.entries.size() ||
+                 (p < present_.entries.size() && path_before(present_.entries[p].path, wanted_.entries[w].path))) {
+        unknown(present_.entries[p++]);
+      } else if (p == present_.entries.size() || path_before(wanted_.entries[w].path, present_.entries[p].path)) {
+        missing(w++);
+      } else {
+        SK_TRY(both(w++, present_.entries[p++]));
+      }
+    }
+    relink();
+    std::ranges::reverse(plan_.remove);
+    return std::move(plan_);
+  }
+
+ private:
+  /// Directories with something in them that is no configuration or state, or a mount.
+  void find_occupied_directories() {
+    const auto occupy = [&](std::string path) {
+      for (path = parent_of(path); !path.empty() && occupied_.insert(path).second;) path = parent_of(path);
+    };
+    for (const Entry& entry : present_.entries) {
+      if (!is_protected(entry)) occupy(entry.path);
+    }
+    for (const std::string& path : present_.mounts) occupy(path);
+    for (const std::string& path : wanted_.mounts) occupy(path);
+  }
+
+  bool is_unknown_ground(const std::string& path) const {
+    return std::ranges::any_of(wanted_.mounts, [&](const std::string& mount) { return is_at_or_below(path, mount); });
+  }
+
+  void unknown(const Entry& entry) {
+    if (!is_protected(entry)) return;
+    if (occupied_.contains(entry.path)) {
+      plan_.kept.push_back(entry.path);
+    } else {
+      plan_.remove.push_back(entry.path);
+    }
+  }
+
+  void missing(std::size_t index) {
+    const Entry& entry = wanted_.entries[index];
+    if (is_directory(entry)) {
+      plan_.create_directories.push_back(index);
+    } else if (entry.hard_link.empty()) {
+      build(index);
+    } else {
+      plan_.link.push_back(index);
+    }
+  }
+
+  Result<void> both(std::size_t index, const Entry& now) {
+    const Entry& entry = wanted_.entries[index];
+    if (is_protected(entry) != is_protected(now)) {
+      return make_error(Errc::restore_incomplete,
+                        entry.path + ": is in another class now than in the snapshot; the class table does not fit it");
+    }
+    if (is_directory(entry) != is_directory(now)) {
+      plan_.clear_first.push_back(now.path);
+      missing(index);
+    } else if (is_directory(entry)) {
+      const bool differs = is_protected(entry) && !is_same(entry, now);
+      if (differs) plan_.fix_directories.push_back(index);
+    } else if (!is_same(entry, now)) {
+      missing(index);
+    }
+    return success();
+  }
+
+  bool is_same(const Entry& entry, const Entry& now) const {
+    if (entry.status.type != now.status.type || entry.status.modified != now.status.modified) return false;
+    if (serialise(entry) != serialise(now)) return false;
+    // A new name outside, e.g. among the logs: writing there would change this file.
+    return outside_of(present_outside_, now) <= outside_of(wanted_outside_, entry);
+  }
+
+  static std::uint64_t outside_of(const std::map<std::string, std::uint64_t>& outside, const Entry& entry) {
+    const auto found = outside.find(entry.path);
+    return found == outside.end() ? 0 : found->second;
+  }
+
+  void build(std::size_t index) {
+    plan_.build.push_back(index);
+    rebuilt_.insert(wanted_.entries[index].path);
+  }
+
+  /// Whatever is another name of an entry that is built anew must be linked anew.
+  void relink() {
+    for (std::size_t i = 0; i < wanted_.entries.size(); ++i) {
+      if (rebuilt_.contains(wanted_.entries[i].hard_link)) plan_.link.push_back(i);
+    }
+    std::ranges::sort(plan_.link);
+    const auto twice = std::ranges::unique(plan_.link);
+    plan_.link.erase(twice.begin(), twice.end());
+  }
+
+  const SnapshotListing& wanted_;
+  const Inventory& present_;
+  std::map<std::string, std::uint64_t> wanted_outside_;
+  std::map<std::string, std::uint64_t> present_outside_;
+  std::set<std::string> occupied_;
+  std::set<std::string> rebuilt_;
+  RestorePlan plan_;
+};
+
+}  // namespace
+
+Result<RestorePlan> plan_restore(const SnapshotListing& wanted, const Inventory& present) {
+  return Comparison(wanted, present).run();
+}
+
+}  // namespace slotkeeper::permanent
