@@ -123,17 +123,19 @@ Error no_valid_copy(const EnvironmentCopies& copies) {
                                                   : "both copies of the boot environment are damaged");
 }
 
-/// What the library is shown: a copy that is not valid for us is not valid for the library either.
-std::vector<std::byte> bytes_to_show(const EnvironmentCopies& copies) {
+bool is_attributes(const std::string& entry) { return entry.starts_with(kAttributes); }
+
+/// What the library is shown: copies without attributes; a copy that is not valid for us is not valid for it either.
+Result<std::vector<std::byte>> bytes_to_show(const EnvironmentCopies& copies) {
   std::vector<std::byte> shown;
   for (const EnvironmentCopy& copy : copies) {
-    if (is_valid_copy(copy)) {
-      shown.insert(shown.end(), copy.begin(), copy.end());
-      continue;
-    }
-    EnvironmentCopy invalid = empty_copy(copy.size());
-    store_crc(invalid, ~stored_crc(invalid));
-    shown.insert(shown.end(), invalid.begin(), invalid.end());
+    const bool is_valid = is_valid_copy(copy);
+    std::vector<std::string> entries;
+    if (is_valid) entries = entries_of(copy);
+    std::erase_if(entries, is_attributes);
+    SK_TRY_ASSIGN(auto plain, copy_of(entries, copy.size(), flags_of(copy)));
+    if (!is_valid) store_crc(plain, ~stored_crc(plain));
+    shown.insert(shown.end(), plain.begin(), plain.end());
   }
   return shown;
 }
@@ -141,7 +143,8 @@ std::vector<std::byte> bytes_to_show(const EnvironmentCopies& copies) {
 Result<Loaded> load(const EnvironmentCopies& copies) {
   if (!current_copy(copies)) return no_valid_copy(copies);
   Loaded loaded;
-  SK_TRY_ASSIGN(loaded.file, io::MemoryFile::create("boot environment", bytes_to_show(copies)));
+  SK_TRY_ASSIGN(const auto shown, bytes_to_show(copies));
+  SK_TRY_ASSIGN(loaded.file, io::MemoryFile::create("boot environment", shown));
   const std::size_t size = copies[0].size();
   std::string path = loaded.file->path();
   std::array<uboot_env_device, 2> places{};
@@ -172,9 +175,7 @@ Variables variables_of(uboot_ctx* context) {
 Result<void> make_changes(uboot_ctx* context, const VariableChanges& changes) {
   for (const auto& [name, value] : changes) {
     if (libuboot_set_env(context, name.c_str(), value ? value->c_str() : nullptr) == 0) continue;
-    return make_error(Errc::boot_environment, "the variable " + name +
-                                                  " of the boot environment cannot be written: its attributes "
-                                                  "(.flags) forbid it");
+    return make_error(Errc::internal, "libubootenv refuses to write the variable " + name);
   }
   return success();
 }
@@ -182,8 +183,6 @@ Result<void> make_changes(uboot_ctx* context, const VariableChanges& changes) {
 /// The library's new copy without its leftovers, with the old attributes, and numbered after the current one.
 Result<EnvironmentCopy> settle(io::ConstBytes stored, const EnvironmentCopy& current) {
   std::vector<std::string> entries = entries_of(stored);
-  const auto is_attributes = [](const std::string& entry) { return entry.starts_with(kAttributes); };
-  std::erase_if(entries, is_attributes);
   for (const std::string& entry : entries_of(current)) {
     if (is_attributes(entry)) entries.push_back(entry);
   }

@@ -9,7 +9,8 @@
 //   - it reads past the copy when the closing zero byte is missing: such a copy counts as damaged and is not shown to
 //   it
 //   - behind the closing zero byte it writes what lay in its memory: replaced by zeros
-//   - it drops attributes (".flags") of variables that are not set: the old ".flags" is put back as it was
+//   - it cannot write a variable that has a type in the attributes (".flags"), and drops the attributes of variables
+//     that are not set: it is not shown ".flags", which goes into the new copy as it was
 //   - opening waits without a limit for the lock of the U-Boot tools and ignores its failure: the caller takes that
 //   lock
 //     first, with a limit, and has given it back when it calls; what it read is compared again under the lock
@@ -49,8 +50,7 @@ using EnvironmentCopies = std::array<EnvironmentCopy, 2>;  ///< of the same size
 
 /// The current copy with `changes` made, numbered as the newer one: what belongs where the other copy lies now. All
 /// other variables are kept byte for byte. Touches no device.
-/// Errors: boot_environment (no valid copy, no room for the changes, a variable protected by ".flags"), io_error,
-/// internal (the library lost something).
+/// Errors: boot_environment (no valid copy, no room for the changes), io_error, internal (the library lost something).
 [[nodiscard]] Result<EnvironmentCopy> compose_next(const EnvironmentCopies& copies, const VariableChanges& changes);
 
 }  // namespace slotkeeper::boot

@@ -93,7 +93,6 @@ std::string noise(std::size_t size, std::uint64_t seed) {
 }
 
 void fill_bytes(const std::string& folder) {
-  check(::mkdir(folder.c_str(), 0755), folder);
   const std::string block(64 * 1024, 'x');
   // Large pieces first, then single bytes in new files until not even one more has room.
   const int file = ::open((folder + "/filler").c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
@@ -108,7 +107,6 @@ void fill_bytes(const std::string& folder) {
 }
 
 void fill_inodes(const std::string& folder) {
-  check(::mkdir(folder.c_str(), 0755), folder);
   for (int number = 0;; ++number) {
     const int file = ::open((folder + "/" + std::to_string(number)).c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
     if (file < 0 && errno == ENOSPC) return;

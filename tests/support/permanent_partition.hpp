@@ -50,7 +50,7 @@ void drop_attribute(const std::string& path, const std::string& name);
 void put_time(const std::string& path, std::int64_t seconds, std::int64_t nanoseconds);
 /// Bytes that repeat nowhere and do not compress.
 [[nodiscard]] std::string noise(std::size_t size, std::uint64_t seed);
-/// Fills the filesystem with files below `folder` (made by it) until neither a byte nor an inode is left.
+/// Fill the filesystem with files in an existing folder until not a byte, or not an inode, is left.
 void fill_bytes(const std::string& folder);
 void fill_inodes(const std::string& folder);
 
