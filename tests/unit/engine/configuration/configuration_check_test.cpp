@@ -28,7 +28,9 @@ class CheckConfiguration : public testing::Test {
   void TearDown() override { unmount(); }
 
   void unmount() {
-    if (mounted_) EXPECT_EQ(umount(configuration_.permanent_path.c_str()), 0);
+    if (mounted_) {
+      EXPECT_EQ(umount(configuration_.permanent_path.c_str()), 0);
+    }
     mounted_ = false;
   }
   static void make_program(const std::string& path, mode_t mode = 0755) {
