@@ -136,13 +136,18 @@ TEST_F(CompactionTest, LeavesFilesWithSeveralNamesAlone) {
 }
 
 TEST_F(CompactionTest, LeavesWhatIsNotThePlannedFileAnyMoreAlone) {
-  for (const char* path : {"grown", "touched", "replaced", "gone", "folder", "link", "sub/x"}) {
+  for (const char* path : {"grown", "grown-in-secret", "touched", "replaced", "gone", "folder", "link", "sub/x"}) {
     put_file(at(std::string("spool/") + path), "x");
   }
   const CompactionPlan planned = plan();
   append_file(at("spool/grown"), "y");
+  const struct stat secret = facts_of("spool/grown-in-secret");
+  append_file(at("spool/grown-in-secret"), "y");
+  put_time(at("spool/grown-in-secret"), secret.st_mtim.tv_sec, secret.st_mtim.tv_nsec);
   put_time(at("spool/touched"), 5, 5);
-  put_file(at("spool/new"), "x");
+  const struct stat original = facts_of("spool/replaced");
+  put_file(at("spool/new"), "y");  // as large and as old
+  put_time(at("spool/new"), original.st_mtim.tv_sec, original.st_mtim.tv_nsec);
   ASSERT_EQ(::rename(at("spool/new").c_str(), at("spool/replaced").c_str()), 0);
   ASSERT_EQ(::unlink(at("spool/gone").c_str()), 0);
   ASSERT_EQ(::unlink(at("spool/folder").c_str()), 0);
@@ -157,8 +162,9 @@ TEST_F(CompactionTest, LeavesWhatIsNotThePlannedFileAnyMoreAlone) {
   ASSERT_EQ(::symlink("../etc", at("spool/sub").c_str()), 0);
   const CompactionReport report = carry_out(planned);
   EXPECT_EQ(report.removed_files, 0U);
-  EXPECT_EQ(report.left_alone.size(), 7U);
-  for (const char* path : {"settings", "etc/x", "spool/grown", "spool/touched", "spool/replaced"}) {
+  EXPECT_EQ(report.left_alone.size(), 8U);
+  for (const char* path :
+       {"settings", "etc/x", "spool/grown", "spool/grown-in-secret", "spool/touched", "spool/replaced"}) {
     EXPECT_TRUE(exists(path)) << path;
   }
 }
