@@ -55,4 +55,7 @@ struct BootState {
 /// At rest: `slot` first with all its tries, everything else as it is.
 [[nodiscard]] BootState at_rest(const BootState& before, SlotId slot, std::uint32_t attempts);
 
+/// The state without what a bootloader cannot keep, so that it compares equal with what is read back.
+[[nodiscard]] BootState as_kept(BootState state, bool keeps_mark, bool counts_tries);
+
 }  // namespace slotkeeper::boot

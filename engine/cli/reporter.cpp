@@ -50,7 +50,7 @@ std::string error_text(std::string_view command, const CommandResult& result, bo
   if (!command.empty()) text += escape_bytes(command) + " ";
   text +=
       std::string(spoken(result.outcome)) + " (" + std::string(row.name) + "): " + escape_bytes(error.message) + "\n";
-  text += "  device: " + std::string(row.device) + "\n";
+  if (!command.starts_with("bundle")) text += "  device: " + std::string(row.device) + "\n";  // no device is involved
   text += "  next: " + std::string(row.next) + "\n";
   if (!verbose) return text;
   if (result.failure->phase) text += "  phase: " + std::string(name_of(*result.failure->phase)) + "\n";

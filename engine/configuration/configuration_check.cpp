@@ -36,16 +36,15 @@ Result<void> check_permanent_partition(io::Storage& storage, const Configuration
   const std::string context = configuration.path + ": permanent.path: ";
   auto status = storage.status_of(path);
   if (status.has_error()) {
-    if (is_absent(status.assume_error()))
-      return make_error(Errc::config, context + path + " does not exist");
+    if (is_absent(status.assume_error())) return make_error(Errc::config, context + path + " does not exist");
     return std::move(status).assume_error().with_context("the permanent partition");
   }
   if (status.assume_value().type != io::EntryType::directory)
     return make_error(Errc::config, context + path + " is not a directory");
   SK_TRY_ASSIGN(const bool mounted, is_mount_point(storage, path, status.assume_value()));
   if (!mounted)
-    return make_error(Errc::config, context + "nothing is mounted at " + path +
-                                        "; the permanent partition must be mounted there");
+    return make_error(Errc::config,
+                      context + "nothing is mounted at " + path + "; the permanent partition must be mounted there");
   return success();
 }
 
@@ -119,13 +118,19 @@ Result<std::vector<std::string>> find_health_checks(io::Storage& storage, const 
   SK_TRY_ASSIGN(const auto programs,
                 with_context(list_programs(storage, configuration.health_directory), "health.directory"));
   std::vector<std::string> checks;
-  if (programs)
-    for (const Program& program : *programs)
-      if (program.executable) checks.push_back(configuration.health_directory + "/" + program.name);
+  if (programs) {
+    for (const Program& program : *programs) {
+      if (program.name.starts_with('.')) continue;
+      const std::string path = configuration.health_directory + "/" + program.name;
+      // A check that lost its permission must not pass by never being run.
+      if (!program.executable) return make_error(Errc::config, path + " is not executable, so it checks nothing");
+      checks.push_back(path);
+    }
+  }
   if (checks.empty() && !configuration.health_allow_empty)
     return make_error(Errc::config,
                       configuration.path + ": health.directory: " + configuration.health_directory +
-                          (programs ? " holds no executable" : " does not exist") +
+                          (programs ? " is empty" : " does not exist") +
                           "; without a health check every trial would be confirmed unseen (health.allow-empty = true "
                           "permits that)");
   return checks;

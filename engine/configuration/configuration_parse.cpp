@@ -78,8 +78,8 @@ Result<void> check_distinct_devices(const TomlTable& slots, const Configuration&
   for (const Slot* slot : {&configuration.slots.a, &configuration.slots.b})
     for (const Volume& volume : slot->volumes)
       if (!taken.insert(volume.device_path).second)
-        return slots.wrong(name_of(slot->id), "the path of volume " + volume.name + ", " +
-                                                  volume.device_path + ", is used twice");
+        return slots.wrong(name_of(slot->id),
+                           "the path of volume " + volume.name + ", " + volume.device_path + ", is used twice");
   return success();
 }
 
@@ -150,8 +150,7 @@ Result<permanent::ClassRule> read_class(const TomlTable& table) {
   SK_TRY_ASSIGN(const auto kind, required<std::string>(table, "kind", table.string("kind")));
   const auto known = permanent::kind_from_name(kind);
   if (!known)
-    return table.wrong(
-        "kind", "\"" + kind + R"(" is none of "config", "state", "log", "security-log", "disposable")");
+    return table.wrong("kind", "\"" + kind + R"(" is none of "config", "state", "log", "security-log", "disposable")");
   rule.kind = *known;
   // "config" is what every file without a class gets; another kind under that name would mislead.
   if (rule.name == "config" && rule.kind != permanent::ClassKind::config)

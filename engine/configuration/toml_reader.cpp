@@ -143,8 +143,7 @@ Result<std::optional<std::vector<std::int64_t>>> TomlTable::integers(std::string
 Result<std::optional<std::string>> TomlTable::path(std::string_view key) const {
   SK_TRY_ASSIGN(std::optional<std::string> text, string(key));
   if (!text) return text;
-  if (text->front() != '/')
-    return wrong(key, "\"" + *text + "\" is a relative path, it must begin with '/'");
+  if (text->front() != '/') return wrong(key, "\"" + *text + "\" is a relative path, it must begin with '/'");
   while (text->size() > 1 && text->back() == '/') text->pop_back();
   return text;
 }
@@ -156,8 +155,8 @@ Result<std::optional<std::uint64_t>> TomlTable::size_bytes(std::string_view key,
   const std::optional<std::uint64_t> size = parse_size(*text);
   if (!size) return wrong(key, "\"" + *text + R"(" is not a size such as "4096", "512 KiB" or "2 MiB")");
   if (*size < min || *size > max)
-    return wrong(key, "\"" + *text + "\" is not between " + std::to_string(min) + " and " +
-                          std::to_string(max) + " bytes");
+    return wrong(key,
+                 "\"" + *text + "\" is not between " + std::to_string(min) + " and " + std::to_string(max) + " bytes");
   return size;
 }
 
@@ -167,11 +166,9 @@ Result<std::optional<std::chrono::milliseconds>> TomlTable::duration(std::string
   SK_TRY_ASSIGN(const std::optional<std::string> text, string(key));
   if (!text) return std::optional<std::chrono::milliseconds>();
   const std::optional<std::chrono::milliseconds> duration = parse_duration(*text);
-  if (!duration)
-    return wrong(key, "\"" + *text + R"(" is not a duration such as "500ms", "2s", "15min" or "1h")");
+  if (!duration) return wrong(key, "\"" + *text + R"(" is not a duration such as "500ms", "2s", "15min" or "1h")");
   if (*duration < min || *duration > max)
-    return wrong(
-        key, "\"" + *text + "\" is not between " + spoken_duration(min) + " and " + spoken_duration(max));
+    return wrong(key, "\"" + *text + "\" is not between " + spoken_duration(min) + " and " + spoken_duration(max));
   return duration;
 }
 

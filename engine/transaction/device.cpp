@@ -42,10 +42,15 @@ Result<BootFacts> Device::boot_facts() {
                    .boot_id = boot_id};
 }
 
+boot::BootState Device::as_kept(boot::BootState wanted) const {
+  return boot::as_kept(std::move(wanted), boot->traits().keeps_mark, boot->traits().counts_tries);
+}
+
 Result<void> Device::store_environment(const boot::BootState& before, const boot::BootState& wanted) {
-  if (before == wanted) return success();
+  const boot::BootState kept = as_kept(wanted);
+  if (as_kept(before) == kept) return success();
   wrote = true;
-  return with_context(boot->store(wanted), "boot environment");
+  return with_context(boot->store(kept), "boot environment");
 }
 
 Json Device::history_entry(Outcome outcome, const std::optional<Failure>& why) const {

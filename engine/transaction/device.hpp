@@ -49,6 +49,8 @@ struct Device {
 
   /// Reads the boot environment afresh.
   [[nodiscard]] Result<BootFacts> boot_facts();
+  /// The state as this bootloader can keep it.
+  [[nodiscard]] boot::BootState as_kept(boot::BootState wanted) const;
   /// Makes the environment say `wanted`; writes nothing where it says so already.
   [[nodiscard]] Result<void> store_environment(const boot::BootState& before, const boot::BootState& wanted);
 

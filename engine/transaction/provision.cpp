@@ -94,7 +94,7 @@ Result<boot::BootState> first_environment(boot::BootControl& boot, SlotId booted
   }
   auto wanted = boot::at_rest(before, booted, boot.traits().attempts);
   wanted.mark.reset();
-  return wanted;
+  return boot::as_kept(std::move(wanted), boot.traits().keeps_mark, boot.traits().counts_tries);
 }
 
 Result<CommandResult> provision(EngineSettings& settings, const std::optional<std::string>& factory, bool force) {

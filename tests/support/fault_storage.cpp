@@ -8,7 +8,7 @@
 namespace slotkeeper::test {
 
 /// What goes wrong when, and what was called so far.
-class FaultPlan {
+class FaultStorage::Plan {
  public:
   void set(const Fault& fault) {
     const std::lock_guard lock(mutex_);
@@ -99,7 +99,7 @@ namespace {
 
 class FaultFile final : public io::File {
  public:
-  FaultFile(std::unique_ptr<io::File> real, FaultPlan& plan) : real_(std::move(real)), plan_(plan) {}
+  FaultFile(std::unique_ptr<io::File> real, FaultStorage::Plan& plan) : real_(std::move(real)), plan_(plan) {}
   [[nodiscard]] const std::string& name() const override { return real_->name(); }
 
  protected:
@@ -199,13 +199,13 @@ class FaultFile final : public io::File {
 
  private:
   std::unique_ptr<io::File> real_;
-  FaultPlan& plan_;
+  FaultStorage::Plan& plan_;
   std::vector<io::WriteCompletion> failed_;
 };
 
 class FaultDirectory final : public io::Directory {
  public:
-  FaultDirectory(std::unique_ptr<io::Directory> real, FaultPlan& plan) : real_(std::move(real)), plan_(plan) {}
+  FaultDirectory(std::unique_ptr<io::Directory> real, FaultStorage::Plan& plan) : real_(std::move(real)), plan_(plan) {}
   [[nodiscard]] const std::string& name() const override { return real_->name(); }
 
  protected:
@@ -305,12 +305,12 @@ class FaultDirectory final : public io::Directory {
 
  private:
   std::unique_ptr<io::Directory> real_;
-  FaultPlan& plan_;
+  FaultStorage::Plan& plan_;
 };
 
 }  // namespace
 
-FaultStorage::FaultStorage(io::Storage& real) : real_(real), plan_(std::make_unique<FaultPlan>()) {}
+FaultStorage::FaultStorage(io::Storage& real) : real_(real), plan_(std::make_unique<Plan>()) {}
 FaultStorage::~FaultStorage() = default;
 
 void FaultStorage::set(const Fault& fault) { plan_->set(fault); }

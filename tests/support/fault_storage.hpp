@@ -34,11 +34,11 @@ struct Fault {
   bool persistent = false;  ///< every matching call after it fails, too
 };
 
-class FaultPlan;
-
 /// Must outlive what it opened. May be used by several threads.
 class FaultStorage final : public io::Storage {
  public:
+  class Plan;
+
   explicit FaultStorage(io::Storage& real);
   ~FaultStorage() override;
 
@@ -70,7 +70,7 @@ class FaultStorage final : public io::Storage {
 
  private:
   io::Storage& real_;
-  std::unique_ptr<FaultPlan> plan_;
+  std::unique_ptr<Plan> plan_;
 };
 
 }  // namespace slotkeeper::test

@@ -71,7 +71,8 @@ Result<CommitReady> check_all(Device& device, const UpdatePlan& plan, const Chec
   }
   SK_TRY(check_filesystem(device, plan));
   SK_TRY_ASSIGN(const auto facts, device.boot_facts());
-  if (facts.environment != boot::only_slot(facts.environment, device.booted, device.attempts())) {
+  const auto expected = boot::only_slot(facts.environment, device.booted, device.attempts());
+  if (device.as_kept(facts.environment) != device.as_kept(expected)) {
     return make_error(Errc::readback_mismatch,
                       "the boot environment no longer says what staging wrote: somebody else changed it");
   }

@@ -8,7 +8,8 @@ Error disarm(Device& device, Error why) {
   device.record->state = State::arming;  // whatever could not be recorded did not happen
   const auto attempt = [&]() -> Result<void> {
     SK_TRY_ASSIGN(const auto facts, device.boot_facts());
-    SK_TRY(device.boot->store(boot::rolled_back(facts.environment, device.record->original, device.attempts())));
+    SK_TRY(device.boot->store(
+        device.as_kept(boot::rolled_back(facts.environment, device.record->original, device.attempts()))));
     SK_TRY_ASSIGN(const auto after, device.boot_facts());
     if (after.environment.primary() != device.record->original || after.environment.mark) {
       return make_error(Errc::readback_mismatch, "the boot environment still names the target");

@@ -1,0 +1,72 @@
+#include "engine/cli/commands.hpp"
+
+namespace slotkeeper::cli {
+namespace {
+
+CommandResult run_on_engine(Engine& engine, const Arguments& arguments) {
+  switch (arguments.command) {
+    case Command::provision:
+      return engine.provision(arguments.factory, arguments.force);
+    case Command::preflight:
+      return engine.preflight(arguments.bundle);
+    case Command::compact:
+      return engine.compact(arguments.dry_run);
+    case Command::install:
+      return engine.install({.location = arguments.bundle, .reboot = arguments.reboot, .force = arguments.force});
+    case Command::recover:
+      return engine.recover();
+    case Command::confirm:
+      return engine.confirm(arguments.force);
+    case Command::rollback:
+      return engine.rollback(arguments.to_previous);
+    case Command::cancel:
+      return engine.cancel();
+    case Command::mark:
+      return engine.mark(arguments.slot, arguments.mark);
+    case Command::status:
+      return engine.status();
+    case Command::history:
+      return engine.history();
+    case Command::verify:
+      return engine.verify();
+    case Command::bundle_create:
+    case Command::bundle_info:
+    case Command::bundle_extract:
+    case Command::quarantine_list:
+    case Command::quarantine_clear:
+    case Command::help:
+    case Command::version:
+      break;
+  }
+  return failed_command(make_error(Errc::internal, "the command " + arguments.name + " does not work on the device"));
+}
+
+}  // namespace
+
+CommandResult run_command(const Surroundings& surroundings, const Arguments& arguments) {
+  switch (arguments.command) {
+    case Command::bundle_create:
+      return create_bundle_file(surroundings, arguments);
+    case Command::bundle_info:
+      return show_bundle(surroundings, arguments);
+    case Command::bundle_extract:
+      return extract_image(surroundings, arguments);
+    case Command::quarantine_list:
+    case Command::quarantine_clear:
+      return failed_command(
+          make_error(Errc::not_supported_yet, "the command quarantine is not supported yet by this version"));
+    default:
+      break;
+  }
+  auto configuration = load_configuration(surroundings.storage, arguments.config);
+  if (configuration.has_error()) return failed_command(std::move(configuration).assume_error());
+  Engine engine(EngineSettings{.storage = surroundings.storage,
+                               .host = surroundings.host,
+                               .sink = surroundings.reporter,
+                               .configuration = std::move(configuration).assume_value(),
+                               .assumed_slot = arguments.booted_slot,
+                               .make_boot_control = nullptr});
+  return run_on_engine(engine, arguments);
+}
+
+}  // namespace slotkeeper::cli
