@@ -1,6 +1,7 @@
 // The one interface between the engine and every bootloader.
 #pragma once
 
+#include <chrono>
 #include <memory>
 #include <optional>
 #include <string>
@@ -25,6 +26,9 @@ struct BootTraits {
 struct BootReading {
   BootState state;
   bool damaged_copy = false;  ///< one copy of the environment is invalid; `repair` rewrites it
+  /// Both copies are valid, but the one that is not current says something else about the slots: a cut between the two
+  /// writes of a store, or a bootloader that counted. No damage; `repair` and the next `store` bring it up to date.
+  bool behind_copy = false;
 };
 
 /// Errors: boot_environment (no valid copy), io_error, sync_failed, readback_mismatch, busy (locked by another tool).
@@ -42,10 +46,11 @@ class BootControl {
 
   /// Makes the store say `wanted`. Atomic: at every instant the bootloader sees the old state or the new one, in full.
   /// Durable: all copies, flushed and read back. Variables of others are kept.
-  /// On crash: the old or the new state; a copy may be damaged or old, which `read` reports and `repair` mends.
+  /// On crash: the old or the new state; a copy may be damaged or behind, which `read` reports and `repair` mends.
+  /// Writes nothing when all copies say `wanted` already.
   [[nodiscard]] virtual Result<void> store(const BootState& wanted) = 0;
 
-  /// Rewrites a damaged copy from the valid one. Writes nothing when both are valid.
+  /// Rewrites a damaged copy from the valid one, and one that is behind from the current one. Else writes nothing.
   [[nodiscard]] virtual Result<void> repair() = 0;
 
   /// For `provision`: makes a valid store with `wanted` even where none is, keeping what can be read of it.
@@ -58,6 +63,8 @@ class BootControl {
 struct UbootSettings {
   std::string fw_env_config;  ///< path of fw_env.config with two copies
   std::uint32_t attempts = 3;
+  std::string lock_path = "/var/lock/fw_printenv.lock";  ///< the one of the U-Boot tools; another one in tests only
+  std::chrono::milliseconds lock_wait{10'000};           ///< how long another tool may hold it
 };
 struct CustomSettings {
   std::string command;  ///< executable, called with a verb

@@ -248,7 +248,9 @@ std::optional<RecordHeader> decode_record_header(io::ConstBytes unit, RegionKind
                       .payload_bytes = integer_at<std::uint32_t>(unit, 12),
                       .generation = integer_at<std::uint64_t>(unit, 16),
                       .previous = digest_at(unit, 24)};
-  if (header.kind != kind || header.payload_bytes > kRecordPayloadMaxBytes) return std::nullopt;
+  if (header.kind != kind || header.payload_bytes > kRecordPayloadMaxBytes || header.generation > kCounterMax) {
+    return std::nullopt;
+  }
   return header;
 }
 
@@ -284,7 +286,8 @@ std::optional<StoredEntry> decode_entry(io::ConstBytes unit, RegionKind ring) {
   }
   const io::ConstBytes covered = unit.first(kEntryHeaderBytes + payload_bytes);
   const auto sequence = integer_at<std::uint64_t>(unit, 16);
-  if (sequence == 0 || integer_at<std::uint32_t>(covered, 24) != crc_without_field(covered, 24)) return std::nullopt;
+  if (sequence == 0 || sequence > kCounterMax) return std::nullopt;
+  if (integer_at<std::uint32_t>(covered, 24) != crc_without_field(covered, 24)) return std::nullopt;
   return StoredEntry{.sequence = sequence, .payload = std::string(io::as_text(covered.subspan(kEntryHeaderBytes)))};
 }
 

@@ -26,6 +26,7 @@ inline constexpr std::size_t kSealHeaderBytes = 64;
 inline constexpr std::size_t kUbootImageBytes = 512;
 inline constexpr std::size_t kGrubImageBytes = 1024;
 inline constexpr std::uint64_t kScratchMinBytes = 256 * 1024;
+inline constexpr std::uint64_t kCounterMax = 1ull << 62;  ///< of generations and sequences: so that none ever wraps
 
 static_assert(kRecordHeaderBytes + kRecordPayloadMaxBytes <= kRecordPlaceBytes);
 static_assert(kEntryHeaderBytes + kEntryPayloadMaxBytes <= kStoreBlockBytes);

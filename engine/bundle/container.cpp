@@ -86,7 +86,6 @@ Result<std::uint64_t> parse_header(Source& source, std::uint64_t position, const
   ReadOrigin origin{.source = source, .position = position, .buffer = {}, .failed = std::nullopt};
   archive_entry* entry = nullptr;
   if (archive_read_support_format_tar(reader.get()) != ARCHIVE_OK ||
-      archive_read_set_options(reader.get(), "hdrcharset=BINARY") != ARCHIVE_OK ||
       archive_read_open(reader.get(), &origin, nullptr, read_bytes, nullptr) != ARCHIVE_OK ||
       archive_read_next_header(reader.get(), &entry) != ARCHIVE_OK) {
     if (origin.failed) return std::move(*origin.failed);
@@ -128,7 +127,6 @@ Result<void> ContainerWriter::begin_member(const std::string& name, std::uint64_
   archive* a = state_->writer.get();
   if (!state_->opened) {
     if (archive_write_set_format_pax_restricted(a) != ARCHIVE_OK ||
-        archive_write_set_options(a, "hdrcharset=BINARY") != ARCHIVE_OK ||
         archive_write_set_bytes_per_block(a, 0) != ARCHIVE_OK ||
         archive_write_set_bytes_in_last_block(a, 1) != ARCHIVE_OK ||
         archive_write_open(a, &state_->target, nullptr, write_bytes, nullptr) != ARCHIVE_OK) {

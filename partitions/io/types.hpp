@@ -12,7 +12,28 @@
 namespace slotkeeper::io {
 
 /// Where a storage call was made from. Every call carries it, so that a test can let each call site fail in turn.
+#ifdef __cpp_lib_source_location
 using Caller = std::source_location;
+#else
+/// Clang 14, which builds the fuzzers and runs clang-tidy, lacks what the library's class needs.
+class Caller {
+ public:
+  static constexpr Caller current(const char* file = __builtin_FILE(), const char* function = __builtin_FUNCTION(),
+                                  std::uint_least32_t line = __builtin_LINE()) noexcept {
+    return {file, function, line};
+  }
+  [[nodiscard]] constexpr const char* file_name() const noexcept { return file_; }
+  [[nodiscard]] constexpr const char* function_name() const noexcept { return function_; }
+  [[nodiscard]] constexpr std::uint_least32_t line() const noexcept { return line_; }
+
+ private:
+  constexpr Caller(const char* file, const char* function, std::uint_least32_t line) noexcept
+      : file_(file), function_(function), line_(line) {}
+  const char* file_;
+  const char* function_;
+  std::uint_least32_t line_;
+};
+#endif
 
 using Bytes = std::span<std::byte>;
 using ConstBytes = std::span<const std::byte>;

@@ -161,8 +161,12 @@ class Installation {
   Result<void> sync_touched() {
     for (const std::string& path : touched_) {
       const Result<std::unique_ptr<io::Directory>> opened = root_.open_directory(path);
-      if (!opened.has_value() && is_gone(opened.assume_error())) continue;  // removed; its own parent is touched, too
-      if (!opened.has_value()) return opened.assume_error();
+      if (!opened.has_value()) {
+        // Removed since, perhaps with something else in its place; its own directory is touched, too.
+        const int reason = opened.assume_error().os_errno;
+        if (reason == ENOENT || reason == ENOTDIR || reason == ELOOP) continue;
+        return opened.assume_error();
+      }
       SK_TRY(opened.assume_value()->sync());
       SK_TRY(opened.assume_value()->close());
     }

@@ -4,6 +4,7 @@
 #include <archive.h>
 #include <archive_entry.h>
 #include <cerrno>
+#include <charconv>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 
@@ -15,6 +16,7 @@ constexpr std::size_t kBlockBytes = 64 * 1024;  ///< the area is written in mult
 /// What a pax archive has no field for goes with the entry as attributes of these names. They have no namespace that
 /// Linux knows, so no attribute of a file is ever called so.
 constexpr std::string_view kClassAttribute = "slotkeeper.class";
+constexpr std::string_view kLinksAttribute = "slotkeeper.links";  ///< number of names, where it is not 1
 constexpr std::string_view kTypeAttribute = "slotkeeper.type";
 constexpr std::string_view kSocketType = "socket";
 constexpr std::string_view kMountType = "mount";
@@ -89,7 +91,6 @@ void describe(archive_entry* out, const SnapshotReader::Item& item) {
   archive_entry_set_uid(out, status.owner);
   archive_entry_set_gid(out, status.group);
   archive_entry_set_mtime(out, status.modified.seconds, status.modified.nanoseconds);
-  archive_entry_set_nlink(out, static_cast<unsigned int>(std::min<std::uint64_t>(status.links, 0x7fffffff)));
   archive_entry_set_size(out, 0);
   if (!entry.hard_link.empty()) {
     archive_entry_copy_hardlink(out, entry.hard_link.c_str());
@@ -103,6 +104,8 @@ void describe(archive_entry* out, const SnapshotReader::Item& item) {
   }
   for (const io::ExtendedAttribute& attribute : entry.attributes) add_attribute(out, attribute.name, attribute.value);
   add_attribute(out, kClassAttribute, name_of(entry.kind));
+  if (status.links > 1 && status.type != io::EntryType::directory)
+    add_attribute(out, kLinksAttribute, std::to_string(status.links));
   if (status.type == io::EntryType::socket) add_attribute(out, kTypeAttribute, kSocketType);
   if (item.is_mount) add_attribute(out, kTypeAttribute, kMountType);
 }
@@ -269,7 +272,7 @@ class Reader final : public SnapshotReader {
     status.mode = static_cast<std::uint32_t>(archive_entry_perm(in));
     status.owner = static_cast<std::uint32_t>(archive_entry_uid(in));
     status.group = static_cast<std::uint32_t>(archive_entry_gid(in));
-    status.links = archive_entry_nlink(in);
+    status.links = 1;
     status.modified = {.seconds = archive_entry_mtime(in),
                        .nanoseconds = static_cast<std::int32_t>(archive_entry_mtime_nsec(in))};
     status.accessed = status.modified;
@@ -295,6 +298,9 @@ class Reader final : public SnapshotReader {
       std::string text(static_cast<const char*>(value), value != nullptr ? size : 0);
       if (name == kClassAttribute) {
         kind = kind_from_name(text);
+      } else if (name == kLinksAttribute) {
+        const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), item.entry.status.links);
+        if (error != std::errc() || end != text.data() + text.size()) return damaged("a broken number of links");
       } else if (name == kTypeAttribute) {
         if (text == kSocketType) item.entry.status.type = io::EntryType::socket;
         if (text == kMountType) item.is_mount = true;

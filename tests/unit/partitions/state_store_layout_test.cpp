@@ -145,6 +145,15 @@ TEST(StateStoreLayout, EntryIsReadBackAndDamageIsNoticed) {
   }
 }
 
+TEST(StateStoreLayout, CountersThatCouldWrapAreRefused) {
+  EXPECT_TRUE(decode_entry(encode_entry(RegionKind::outbox, {kCounterMax, "x"}), RegionKind::outbox));
+  EXPECT_FALSE(decode_entry(encode_entry(RegionKind::outbox, {kCounterMax + 1, "x"}), RegionKind::outbox));
+  EXPECT_FALSE(decode_entry(encode_entry(RegionKind::outbox, {0, "x"}), RegionKind::outbox));
+  RecordHeader header;
+  header.generation = kCounterMax + 1;
+  EXPECT_FALSE(decode_record(encode_record(header, ""), RegionKind::transaction));
+}
+
 TEST(StateStoreLayout, SealIsReadBackAndMustFitItsArea) {
   const AreaSeal seal{.length_bytes = 5000, .digest = sha256(io::as_bytes("x")), .description = "{}"};
   const std::vector<std::byte> units = encode_seal(RegionKind::scratch, seal);

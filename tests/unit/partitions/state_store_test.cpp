@@ -2,10 +2,12 @@
 
 #include <cstdlib>
 #include <fstream>
+#include <unistd.h>
 
 #include <gtest/gtest.h>
 
 #include "partitions/state_store_layout.hpp"
+#include "tests/support/loop_device.hpp"
 #include "tests/support/memory_storage.hpp"
 #include "tests/support/temporary_directory.hpp"
 
@@ -422,6 +424,37 @@ TEST(StateStoreOnRealFile, IsWrittenInFullAndReadByTheUbootTools) {
   std::string answer;
   std::ifstream(folder / "answer") >> answer;
   EXPECT_EQ(answer, "B");
+}
+
+TEST(StateStoreOnLoopDevice, IsFormattedOpenedAndRefusedWhileMounted) {
+  if (!test::may_mount()) GTEST_SKIP() << "needs root for loop devices";
+  const test::TemporaryDirectory folder;
+  test::make_ext4(folder / "disk", kSize);
+  const test::LoopDevice device(folder / "disk");
+  const auto storage = io::make_posix_storage();
+  {
+    const test::MountedFilesystem mounted(device.path(), folder / "mnt");
+    EXPECT_EQ(StateStore::format(*storage, device.path(), 0, kIdentifier).error().code, Errc::busy);
+  }
+  EXPECT_EQ(StateStore::open(*storage, device.path(), StateStore::Access::read).error().code, Errc::state_store);
+  const auto formatted = StateStore::format(*storage, device.path(), 0, kIdentifier);
+  ASSERT_TRUE(formatted.has_value()) << formatted.error().message;
+  ASSERT_EQ(::symlink(device.path().c_str(), (folder / "by-label").c_str()), 0);
+  const auto opened = StateStore::open(*storage, folder / "by-label", StateStore::Access::write);
+  ASSERT_TRUE(opened.has_value()) << opened.error().message;
+  ASSERT_TRUE(opened.value()->write_record(RecordKind::facts, "{}").has_value());
+  EXPECT_EQ(opened.value()->read_record(RecordKind::facts).value()->payload, "{}");
+  EXPECT_EQ(StateStore::open(*storage, device.path(), StateStore::Access::write).error().code, Errc::busy);
+  EXPECT_TRUE(opened.value()->close().has_value());
+}
+
+TEST(StateStoreOnRealFile, ALinkToAFileIsRefused) {
+  const test::TemporaryDirectory folder;
+  const auto storage = io::make_posix_storage();
+  ASSERT_TRUE(StateStore::format(*storage, folder / "store", kSize, kIdentifier).has_value());
+  ASSERT_EQ(::symlink((folder / "store").c_str(), (folder / "link").c_str()), 0);
+  EXPECT_EQ(StateStore::open(*storage, folder / "link", StateStore::Access::read).error().code, Errc::state_store);
+  EXPECT_EQ(StateStore::open(*storage, folder.path(), StateStore::Access::read).error().code, Errc::state_store);
 }
 
 }  // namespace

@@ -1,0 +1,290 @@
+#include "engine/bundle/bundle_writer.hpp"
+
+#include <algorithm>
+#include <optional>
+#include <thread>
+
+#include "engine/bundle/chunk_index.hpp"
+#include "engine/bundle/container.hpp"
+#include "engine/bundle/frame_codec.hpp"
+
+namespace slotkeeper::bundle {
+namespace {
+
+constexpr std::uint32_t kChunkDefaultBytes = 128 * 1024;
+constexpr std::uint64_t kRowsWanted = 16 * 1024;
+constexpr std::size_t kChunksAtOnce = 16;
+constexpr std::size_t kCopyBytes = 1 << 20;
+constexpr std::uint64_t kSectorBytes = 512;
+
+/// The average chunk grows with the image, so that the index of any image stays small.
+std::uint32_t chunk_bytes_for(std::uint64_t image_bytes) {
+  std::uint64_t chunk = kChunkDefaultBytes;
+  while (chunk < kChunkMaxBytes && image_bytes / chunk > kRowsWanted) chunk *= 2;
+  return static_cast<std::uint32_t>(chunk);
+}
+
+bool is_zero(io::ConstBytes bytes) {
+  return std::ranges::all_of(bytes, [](std::byte b) { return b == std::byte{0}; });
+}
+
+/// A file that disappears unless it is kept.
+class TemporaryFile {
+ public:
+  TemporaryFile(io::Directory& folder, std::string name) : folder_(folder), name_(std::move(name)) {}
+  TemporaryFile(const TemporaryFile&) = delete;
+  TemporaryFile& operator=(const TemporaryFile&) = delete;
+  ~TemporaryFile() {
+    if (!file_ || kept_) return;
+    auto removed = folder_.remove_file(name_);
+    static_cast<void>(removed.has_value());  // a leftover under a temporary name harms nobody
+  }
+
+  Result<void> create() {
+    // What a run that was killed left behind has the same name.
+    auto removed = folder_.remove_file(name_);
+    if (!removed.has_value() && removed.assume_error().os_errno != ENOENT) return removed;
+    SK_TRY_ASSIGN(file_, folder_.open_file(name_, io::OpenMode::create_new(0644)));
+    return success();
+  }
+  Result<void> append(io::ConstBytes data) {
+    SK_TRY(file_->write_at(size_, data));
+    size_ += data.size();
+    return success();
+  }
+  Result<void> keep_as(const std::string& name) {
+    SK_TRY(file_->sync());
+    SK_TRY(file_->close());
+    SK_TRY(folder_.rename(name_, name, io::RenameKind::no_replace));
+    kept_ = true;
+    return folder_.sync();
+  }
+  [[nodiscard]] io::File& file() { return *file_; }
+  [[nodiscard]] std::uint64_t size() const { return size_; }
+
+ private:
+  io::Directory& folder_;
+  std::string name_;
+  std::unique_ptr<io::File> file_;
+  std::uint64_t size_ = 0;
+  bool kept_ = false;
+};
+
+struct PackedChunk {
+  std::vector<std::byte> plain;
+  ChunkRow row;
+  std::vector<std::byte> frame;
+  std::optional<Error> failed;
+};
+
+void pack(PackedChunk& chunk, FrameEncoder& encoder) {
+  chunk.row.plain_bytes = chunk.plain.size();
+  if (is_zero(chunk.plain)) {
+    chunk.row.flags = chunk_flag::kZeroRun;
+    return;
+  }
+  chunk.row.plain_digest = sha256(chunk.plain);
+  auto frame = encoder.encode(chunk.plain);
+  if (!frame.has_value()) {
+    chunk.failed = std::move(frame).assume_error();
+    return;
+  }
+  chunk.frame = std::move(frame).assume_value();
+  chunk.row.stored_bytes = static_cast<std::uint32_t>(chunk.frame.size());
+  chunk.row.stored_digest = sha256(chunk.frame);
+}
+
+/// Packs a batch on all cores. Each chunk is a frame of its own, so the result does not depend on their number.
+void pack_all(std::vector<PackedChunk>& batch, std::vector<FrameEncoder>& encoders) {
+  std::vector<std::jthread> workers;
+  for (std::size_t worker = 1; worker < encoders.size(); ++worker) {
+    workers.emplace_back([&, worker] {
+      for (std::size_t i = worker; i < batch.size(); i += encoders.size()) pack(batch[i], encoders[worker]);
+    });
+  }
+  for (std::size_t i = 0; i < batch.size(); i += encoders.size()) pack(batch[i], encoders[0]);
+}
+
+void append_row(ChunkIndex& index, const ChunkRow& row) {
+  const bool zeros = (row.flags & chunk_flag::kZeroRun) != 0;
+  if (zeros && !index.rows.empty() && (index.rows.back().flags & chunk_flag::kZeroRun) != 0) {
+    index.rows.back().plain_bytes += row.plain_bytes;
+    return;
+  }
+  index.rows.push_back(row);
+}
+
+class ImagePacker {
+ public:
+  ImagePacker(const CreateRequest& request, ProgressSink& progress, std::uint64_t total_bytes)
+      : request_(request), progress_(progress), total_bytes_(total_bytes) {
+    const unsigned cores = std::max(1u, std::thread::hardware_concurrency());
+    for (unsigned i = 0; i < cores; ++i) encoders_.emplace_back(request.compression_level);
+  }
+
+  /// Streams one image through; its frames go to `frames`.
+  Result<Image> pack_image(io::File& file, const std::string& volume, TemporaryFile& frames, ChunkIndex& index) {
+    SK_TRY_ASSIGN(const auto size, file.size());
+    const std::uint32_t chunk_bytes = request_.chunk_bytes != 0 ? request_.chunk_bytes : chunk_bytes_for(size);
+    Sha256Stream whole;
+    const std::uint64_t first = frames.size();
+    for (std::uint64_t offset = 0; offset < size;) {
+      SK_TRY(progress_.check_cancelled());
+      std::vector<PackedChunk> batch;
+      for (; batch.size() < kChunksAtOnce && offset < size; offset += batch.back().plain.size()) {
+        PackedChunk chunk;
+        chunk.plain.resize(std::min<std::uint64_t>(chunk_bytes, size - offset));
+        SK_TRY(file.read_exactly_at(offset, chunk.plain));
+        whole.update(chunk.plain);
+        batch.push_back(std::move(chunk));
+      }
+      pack_all(batch, encoders_);
+      for (auto& chunk : batch) {
+        if (chunk.failed) return std::move(*chunk.failed);
+        append_row(index, chunk.row);
+        SK_TRY(frames.append(chunk.frame));
+        done_bytes_ += chunk.plain.size();
+      }
+      progress_.progress(Phase::stage, done_bytes_, total_bytes_);
+    }
+    const auto bytes = print_chunk_index(index);
+    return Image{.volume = volume,
+                 .plain_bytes = size,
+                 .stored_bytes = frames.size() - first,
+                 .index_bytes = bytes.size(),
+                 .index_digest = sha256(bytes),
+                 .plain_digest = whole.finish()};
+  }
+
+ private:
+  const CreateRequest& request_;
+  ProgressSink& progress_;
+  std::uint64_t total_bytes_;
+  std::uint64_t done_bytes_ = 0;
+  std::vector<FrameEncoder> encoders_;
+};
+
+Error config_error(const std::string& message) { return make_error(Errc::config, message); }
+
+struct OpenedImage {
+  std::unique_ptr<io::File> file;
+  std::uint64_t size_bytes = 0;
+};
+
+Result<std::vector<OpenedImage>> open_images(io::Storage& storage, const CreateRequest& request) {
+  if (request.images.empty() || request.images.size() > kImagesMax) {
+    return config_error("a bundle holds 1 to " + std::to_string(kImagesMax) + " images");
+  }
+  if (request.chunk_bytes != 0 && (request.chunk_bytes < kChunkMinBytes || request.chunk_bytes > kChunkMaxBytes)) {
+    return config_error("chunks have " + std::to_string(kChunkMinBytes) + " to " + std::to_string(kChunkMaxBytes) +
+                        " bytes");
+  }
+  std::vector<OpenedImage> opened;
+  for (const auto& image : request.images) {
+    if (!is_plain_name(image.volume)) return config_error("'" + image.volume + "' is not a volume's name");
+    auto file = storage.open_file(image.path, {.follow_symlink = true});
+    if (!file.has_value()) {
+      return std::move(file).assume_error().with_code(Errc::config).with_context("image for volume " + image.volume);
+    }
+    SK_TRY_ASSIGN(const auto size, file.assume_value()->size());
+    if (size == 0 || size % kSectorBytes != 0 || size > kImageMaxBytes) {
+      return config_error(image.path + " has " + std::to_string(size) +
+                          " bytes; an image has at least one sector and whole sectors of 512 bytes");
+    }
+    opened.push_back({.file = std::move(file).assume_value(), .size_bytes = size});
+  }
+  return opened;
+}
+
+Result<void> copy_frames(TemporaryFile& frames, std::uint64_t offset, std::uint64_t length, ContainerWriter& writer) {
+  std::vector<std::byte> buffer(kCopyBytes);
+  while (length > 0) {
+    const auto part = io::Bytes(buffer).first(std::min<std::uint64_t>(buffer.size(), length));
+    SK_TRY(frames.file().read_exactly_at(offset, part));
+    SK_TRY(writer.write(part));
+    offset += part.size();
+    length -= part.size();
+  }
+  return success();
+}
+
+Result<void> write_member(ContainerWriter& writer, const std::string& name, io::ConstBytes data) {
+  SK_TRY(writer.begin_member(name, data.size()));
+  return writer.write(data);
+}
+
+Result<void> write_container(TemporaryFile& output, const Manifest& manifest, const std::string& text,
+                             const std::string& signature, const std::vector<ChunkIndex>& indexes,
+                             TemporaryFile& frames) {
+  ContainerWriter writer([&](io::ConstBytes data) { return output.append(data); });
+  SK_TRY(write_member(writer, "manifest.json", io::as_bytes(text)));
+  SK_TRY(write_member(writer, "manifest.cms", io::as_bytes(signature)));
+  for (std::size_t i = 0; i < indexes.size(); ++i) {
+    SK_TRY(write_member(writer, "index/" + manifest.images[i].volume, print_chunk_index(indexes[i])));
+  }
+  std::uint64_t offset = 0;
+  for (const auto& image : manifest.images) {
+    SK_TRY(writer.begin_member("image/" + image.volume + ".zst", image.stored_bytes));
+    SK_TRY(copy_frames(frames, offset, image.stored_bytes, writer));
+    offset += image.stored_bytes;
+  }
+  return writer.finish();
+}
+
+struct OutputPlace {
+  std::string folder;
+  std::string name;
+};
+
+OutputPlace split_path(const std::string& path) {
+  const auto slash = path.rfind('/');
+  if (slash == std::string::npos) return {".", path};
+  return {slash == 0 ? "/" : path.substr(0, slash), path.substr(slash + 1)};
+}
+
+}  // namespace
+
+Result<CreatedBundle> create_bundle(io::Storage& storage, const CreateRequest& request, ProgressSink& progress) {
+  const OutputPlace place = split_path(request.output_path);
+  if (place.name.empty()) return config_error("the output must be a file's name");
+  SK_TRY_ASSIGN(auto images, open_images(storage, request));
+  auto folder_opened = storage.open_directory(place.folder);
+  if (!folder_opened.has_value()) return std::move(folder_opened).assume_error().with_code(Errc::config);
+  const auto folder = std::move(folder_opened).assume_value();
+  if (folder->status_of(place.name).has_value()) {
+    return config_error(request.output_path + " exists already; it is not overwritten");
+  }
+  // Signing is tried first: a wrong key should not cost the time of packing.
+  SK_TRY(with_context(sign_manifest("{}", request.identity), "signer"));
+
+  std::uint64_t total = 0;
+  for (const auto& image : images) total += image.size_bytes;
+  TemporaryFile frames(*folder, "." + place.name + ".frames.tmp");
+  SK_TRY(frames.create());
+  ImagePacker packer(request, progress, total);
+  CreatedBundle created;
+  created.manifest = request.description;
+  created.manifest.images.clear();
+  std::vector<ChunkIndex> indexes(images.size());
+  for (std::size_t i = 0; i < images.size(); ++i) {
+    SK_TRY_ASSIGN(auto image, packer.pack_image(*images[i].file, request.images[i].volume, frames, indexes[i]));
+    if (created.manifest.find(image.volume) != nullptr) {
+      return config_error("volume '" + image.volume + "' has two images");
+    }
+    created.manifest.images.push_back(std::move(image));
+  }
+  const std::string text = print_manifest(created.manifest);
+  // What devices would refuse is not written.
+  SK_TRY(with_context(parse_manifest(text), "the manifest cannot be read back"));
+  created.digest = sha256(io::as_bytes(text));
+  SK_TRY_ASSIGN(const auto signature, sign_manifest(text, request.identity));
+
+  TemporaryFile output(*folder, "." + place.name + ".tmp");
+  SK_TRY(output.create());
+  SK_TRY(write_container(output, created.manifest, text, signature, indexes, frames));
+  created.size_bytes = output.size();
+  SK_TRY(output.keep_as(place.name));
+  return created;
+}
+
+}  // namespace slotkeeper::bundle
