@@ -388,7 +388,7 @@ TEST_P(Interrupted, RollsBackBeforeItEnds) {
   ASSERT_NO_FATAL_FAILURE(expect_recover_at_rest());
 }
 INSTANTIATE_TEST_SUITE_P(Signal, Interrupted, testing::Values(SIGINT, SIGTERM),
-                         [](const auto& info) { return info.param == SIGINT ? "SIGINT" : "SIGTERM"; });
+                         [](const auto& test) { return test.param == SIGINT ? "SIGINT" : "SIGTERM"; });
 
 TEST_F(MainJob, IsCancelledByAnotherProcess) {
   Program install(device->command({"install", bundle("2.0.0")}));
