@@ -154,9 +154,9 @@ void DeviceRig::make_environment() const {
                                                         {"bootcmd", "run slotkeeper_boot"},
                                                         {"serial#", "K-000417"}};
   write_file(environment_file(), environment_copy(variables, 1) + environment_copy(variables, 0));
-  write_file(path("fw_env.config"), environment_file() + " 0x0 " + std::to_string(kEnvironmentBytes) + "\n" +
-                                        environment_file() + " " + std::to_string(kEnvironmentBytes) + " " +
-                                        std::to_string(kEnvironmentBytes) + "\n");
+  // The U-Boot tools read the size as hexadecimal, with 0x or without.
+  static_assert(kEnvironmentBytes == 0x2000);
+  write_file(path("fw_env.config"), environment_file() + " 0x0 0x2000\n" + environment_file() + " 0x2000 0x2000\n");
 }
 
 void DeviceRig::make_configuration(const RigSettings& settings) const {

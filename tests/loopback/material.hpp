@@ -40,7 +40,7 @@ class Material {
 struct BundleRecipe {
   std::string version = "2.0.0";
   std::string compatible = "konnektor-x1";
-  std::string more;  ///< further lines of the manifest source, before the images
+  std::string more = {};  ///< further lines of the manifest source, before the images
   /// volume, file
   std::vector<std::pair<std::string, std::string>> images = {{"rootfs", Material::get().image("2.0.0")}};
   Signer signer = Signer::good;

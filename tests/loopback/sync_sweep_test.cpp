@@ -85,7 +85,7 @@ TEST(SyncCalls, AreThoseOfTheSweep) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Call, SyncSweep, testing::Values("fsync", "fdatasync", "syncfs"),
-                         [](const auto& info) { return std::string(info.param); });
+                         [](const auto& test) { return std::string(test.param); });
 
 }  // namespace
 }  // namespace slotkeeper::test
