@@ -42,6 +42,7 @@ using StoreContextPointer = std::unique_ptr<X509_STORE_CTX, FreeBy<X509_STORE_CT
 [[nodiscard]] Result<CertificatesPointer> read_certificates(std::string_view pem, const std::string& origin);
 
 [[nodiscard]] std::string subject_of(const X509* certificate);
+[[nodiscard]] std::string issuer_of(const X509* certificate);
 [[nodiscard]] std::string text_of_time(const ASN1_TIME* time);
 
 /// "RSA 3072", "brainpoolP256r1"
@@ -53,6 +54,9 @@ using StoreContextPointer = std::unique_ptr<X509_STORE_CTX, FreeBy<X509_STORE_CT
 
 /// Why a certificate may not sign firmware; empty when it may.
 [[nodiscard]] std::string purpose_problem(X509* certificate);
+
+/// Why a certificate may not have issued the certificate of a signer; empty when it may.
+[[nodiscard]] std::string authority_problem(X509* certificate);
 
 /// Why the signature on a certificate does not count; empty when it does.
 [[nodiscard]] std::string certificate_signature_problem(X509* certificate);
