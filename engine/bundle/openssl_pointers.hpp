@@ -35,6 +35,9 @@ using StoreContextPointer = std::unique_ptr<X509_STORE_CTX, FreeBy<X509_STORE_CT
 
 [[nodiscard]] BioPointer memory_bio(std::string_view text);
 
+/// Why a CMS that was parsed from these bytes is not a detached signature in strict DER; empty when it is.
+[[nodiscard]] std::string form_problem(CMS_ContentInfo* cms, std::string_view der);
+
 /// Takes OpenSSL's queue of errors as text and empties it.
 [[nodiscard]] std::string take_openssl_errors();
 

@@ -1,8 +1,10 @@
 #include "engine/bundle/signature.hpp"
 
+#include <algorithm>
 #include <array>
 #include <ctime>
 #include <optional>
+#include <span>
 
 #include <openssl/err.h>
 #include <openssl/pem.h>
@@ -48,6 +50,13 @@ int name_of(const X509_ALGOR* algorithm) {
   return OBJ_obj2nid(object);
 }
 
+/// Like name_of for an algorithm without parameters: they are absent or NULL, else it is NID_undef.
+int plain_name_of(const X509_ALGOR* algorithm) {
+  int kind = 0;
+  X509_ALGOR_get0(nullptr, &kind, nullptr, algorithm);
+  return kind == V_ASN1_UNDEF || kind == V_ASN1_NULL ? name_of(algorithm) : NID_undef;
+}
+
 using AlgorithmPointer = std::unique_ptr<X509_ALGOR, FreeBy<X509_ALGOR_free>>;
 using PssPointer = std::unique_ptr<RSA_PSS_PARAMS, FreeBy<RSA_PSS_PARAMS_free>>;
 
@@ -69,7 +78,7 @@ bool pss_fits(const X509_ALGOR* algorithm, int digest) {
   const AlgorithmPointer mask_digest(
       static_cast<X509_ALGOR*>(ASN1_item_unpack(static_cast<const ASN1_STRING*>(value), ASN1_ITEM_rptr(X509_ALGOR))));
   const int digest_bytes = EVP_MD_get_size(EVP_get_digestbynid(digest));
-  return mask_digest && name_of(mask_digest.get()) == digest && name_of(pss->hashAlgorithm) == digest &&
+  return mask_digest && plain_name_of(mask_digest.get()) == digest && plain_name_of(pss->hashAlgorithm) == digest &&
          ASN1_INTEGER_get(pss->saltLength) >= digest_bytes;
 }
 
@@ -78,13 +87,14 @@ std::string algorithm_problem(CMS_SignerInfo* signer, EVP_PKEY* key) {
   X509_ALGOR* digest_algorithm = nullptr;
   X509_ALGOR* signature_algorithm = nullptr;
   CMS_SignerInfo_get0_algs(signer, nullptr, nullptr, &digest_algorithm, &signature_algorithm);
-  const int digest = name_of(digest_algorithm);
+  const int digest = plain_name_of(digest_algorithm);
   if (!is_allowed_digest(digest)) return "the digest is none of SHA-256, SHA-384 and SHA-512";
   const int signature = name_of(signature_algorithm);
   if (is_rsa(key)) {
     if (signature != NID_rsassaPss) return "RSA with PKCS#1 v1.5 padding is not allowed, only RSA-PSS";
     return pss_fits(signature_algorithm, digest) ? "" : "the RSA-PSS parameters are weaker than the digest";
   }
+  if (plain_name_of(signature_algorithm) == NID_undef) return "the signature algorithm has parameters";
   const bool is_ecdsa = (digest == NID_sha256 && signature == NID_ecdsa_with_SHA256) ||
                         (digest == NID_sha384 && signature == NID_ecdsa_with_SHA384) ||
                         (digest == NID_sha512 && signature == NID_ecdsa_with_SHA512);
@@ -152,9 +162,7 @@ Result<CmsPointer> parse_cms(std::string_view der) {
   ERR_clear_error();
   CmsPointer cms(d2i_CMS_ContentInfo(nullptr, &bytes, static_cast<long>(der.size())));
   if (!cms || bytes != end) return broken("the signature member is not CMS in DER");
-  if (OBJ_obj2nid(CMS_get0_type(cms.get())) != NID_pkcs7_signed)
-    return broken("the signature member is not signed data");
-  if (CMS_is_detached(cms.get()) != 1) return broken("the signature is not detached");
+  if (const auto problem = form_problem(cms.get(), der); !problem.empty()) return broken(problem);
   const int signers = sk_CMS_SignerInfo_num(CMS_get0_SignerInfos(cms.get()));
   if (signers < 1 || signers > kSignersMax) return broken("the signature member holds no signature");
   return cms;
@@ -197,10 +205,27 @@ class Verifier {
   X509* find_certificate(CMS_SignerInfo* signer) const {
     for (STACK_OF(X509) * stack : {bundled_.get(), anchors_.get()}) {
       for (int i = 0; stack != nullptr && i < sk_X509_num(stack); ++i) {
-        if (CMS_SignerInfo_cert_cmp(signer, sk_X509_value(stack, i)) == 0) return sk_X509_value(stack, i);
+        X509* certificate = sk_X509_value(stack, i);
+        if (CMS_SignerInfo_cert_cmp(signer, certificate) == 0 && is_named_exactly(signer, certificate)) {
+          return certificate;
+        }
       }
     }
     return nullptr;
+  }
+
+  /// OpenSSL compares names without regard to case and blanks.
+  static bool is_named_exactly(CMS_SignerInfo* signer, X509* certificate) {
+    X509_NAME* issuer = nullptr;
+    CMS_SignerInfo_get0_signer_id(signer, nullptr, &issuer, nullptr);
+    if (issuer == nullptr) return true;  // named by its key
+    const unsigned char* named = nullptr;
+    const unsigned char* found = nullptr;
+    std::size_t named_bytes = 0;
+    std::size_t found_bytes = 0;
+    return X509_NAME_get0_der(issuer, &named, &named_bytes) == 1 &&
+           X509_NAME_get0_der(X509_get_issuer_name(certificate), &found, &found_bytes) == 1 &&
+           std::ranges::equal(std::span(named, named_bytes), std::span(found, found_bytes));
   }
 
   Result<void> check_chain(X509* certificate) const {
