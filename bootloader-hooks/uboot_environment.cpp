@@ -180,6 +180,13 @@ Result<void> make_changes(uboot_ctx* context, const VariableChanges& changes) {
   return success();
 }
 
+/// Asked before the library is: it leaks its buffer when it finds no room.
+bool has_room(const Variables& variables, std::size_t size_bytes) {
+  std::size_t needed = kDataAt + 1;
+  for (const auto& [name, value] : variables) needed += name.size() + 1 + value.size() + 1;
+  return needed <= size_bytes;
+}
+
 /// The library's new copy without its leftovers, with the old attributes, and numbered after the current one.
 Result<EnvironmentCopy> settle(io::ConstBytes stored, const EnvironmentCopy& current) {
   std::vector<std::string> entries = entries_of(stored);
@@ -208,7 +215,10 @@ Result<EnvironmentCopy> compose_next(const EnvironmentCopies& copies, const Vari
     }
   }
   const std::size_t size = copies[0].size();
-  if (libuboot_env_store(loaded.context.get()) != 0) return too_full(size);
+  if (!has_room(wanted, size)) return too_full(size);
+  if (libuboot_env_store(loaded.context.get()) != 0) {
+    return make_error(Errc::io_error, "libubootenv could not store the boot environment in memory");
+  }
   SK_TRY_ASSIGN(const auto stored, loaded.file->content());
   loaded.context.reset();  // gives the lock of the U-Boot tools back
 

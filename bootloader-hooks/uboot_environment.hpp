@@ -11,6 +11,7 @@
 //   - behind the closing zero byte it writes what lay in its memory: replaced by zeros
 //   - it cannot write a variable that has a type in the attributes (".flags"), and drops the attributes of variables
 //     that are not set: it is not shown ".flags", which goes into the new copy as it was
+//   - it leaks memory when there is no room: asked beforehand
 //   - opening waits without a limit for the lock of the U-Boot tools and ignores its failure: the caller takes that
 //   lock
 //     first, with a limit, and has given it back when it calls; what it read is compared again under the lock

@@ -18,7 +18,7 @@ constexpr std::size_t kSuperblockCrcOffset = kSectorBytes - 4;
 // All that matters of a superblock lies in one sector, so that it is always the old or the new one.
 static_assert(kSuperblockFixedBytes + kRegionsMax * kRegionBytes <= kSuperblockCrcOffset);
 
-constexpr std::uint64_t kAreasOffset = 832 * 1024;
+constexpr std::uint64_t kAreasOffset = std::uint64_t{832} * 1024;
 constexpr std::string_view kConfirmedVariable = "slotkeeper_confirmed=";
 constexpr std::string_view kGrubSignature = "# GRUB Environment Block\n";
 

@@ -18,14 +18,14 @@ inline constexpr std::uint32_t kStoreFormat = 1;
 inline constexpr std::size_t kIdentifierMaxBytes = 64;
 inline constexpr std::size_t kRegionsMax = 16;
 
-inline constexpr std::uint64_t kRecordPlaceBytes = 64 * 1024;  ///< one of the two places of a record
+inline constexpr std::uint64_t kRecordPlaceBytes = std::uint64_t{64} * 1024;  ///< one of the two places of a record
 inline constexpr std::size_t kRecordHeaderBytes = 64;
 inline constexpr std::size_t kEntryHeaderBytes = 64;
-inline constexpr std::uint64_t kSealBytes = 32 * 1024;  ///< at the front of every area
+inline constexpr std::uint64_t kSealBytes = std::uint64_t{32} * 1024;  ///< at the front of every area
 inline constexpr std::size_t kSealHeaderBytes = 64;
 inline constexpr std::size_t kUbootImageBytes = 512;
 inline constexpr std::size_t kGrubImageBytes = 1024;
-inline constexpr std::uint64_t kScratchMinBytes = 256 * 1024;
+inline constexpr std::uint64_t kScratchMinBytes = std::uint64_t{256} * 1024;
 inline constexpr std::uint64_t kCounterMax = 1ull << 62;  ///< of generations and sequences: so that none ever wraps
 
 static_assert(kRecordHeaderBytes + kRecordPayloadMaxBytes <= kRecordPlaceBytes);

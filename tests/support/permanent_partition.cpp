@@ -48,6 +48,16 @@ PermanentPartition::PermanentPartition(const Ext4Options& options) : storage_(io
   mount_.emplace(device_->path(), folder_ / "mount");
 }
 
+PermanentPartition::PermanentPartition(const ImageOf& original) : storage_(io::make_posix_storage()) {
+  run_tool({"cp", "--sparse=always", original.path, image()});
+  device_.emplace(image());
+  mount_.emplace(device_->path(), folder_ / "mount");
+}
+
+std::unique_ptr<PermanentPartition> PermanentPartition::after_power_cut() const {
+  return std::unique_ptr<PermanentPartition>(new PermanentPartition(ImageOf{image()}));
+}
+
 std::unique_ptr<io::Directory> PermanentPartition::open() {
   auto opened = storage_->open_directory(path());
   if (!opened.has_value()) throw std::runtime_error(opened.assume_error().message);

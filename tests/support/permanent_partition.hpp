@@ -33,8 +33,16 @@ class PermanentPartition {
   [[nodiscard]] io::Storage& storage() { return *storage_; }
   [[nodiscard]] std::unique_ptr<io::Directory> open();
   [[nodiscard]] std::string image() const { return folder_ / "image"; }
+  /// The partition as the next boot finds it if the power goes now: what has reached the device, and nothing of what is
+  /// still in caches. Mounted for as long as the object lives, at most until this one goes.
+  [[nodiscard]] std::unique_ptr<PermanentPartition> after_power_cut() const;
 
  private:
+  struct ImageOf {
+    std::string path;
+  };
+  explicit PermanentPartition(const ImageOf& original);
+
   TemporaryDirectory folder_;
   std::optional<LoopDevice> device_;
   std::optional<MountedFilesystem> mount_;
