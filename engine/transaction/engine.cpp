@@ -94,6 +94,9 @@ Result<void> reboot(Device& device) {
 }
 
 CommandResult run_install(Device& device, const InstallRequest& request) {
+  // A trial that nothing could judge must not begin.
+  auto checks = find_health_checks(device.storage(), device.configuration());
+  if (!checks.has_value()) return failure(device, std::move(checks).assume_error(), false);
   auto ready = finish_leftovers(device);
   if (!ready.has_value()) return failure(device, std::move(ready).assume_error(), false);
   const auto previous = device.record ? std::optional(device.record->id) : std::nullopt;
@@ -400,7 +403,7 @@ CommandResult Engine::install(const InstallRequest& request) {
 }
 
 CommandResult Engine::recover() {
-  return with_device(state_->settings, OpenFor::writing, [](Device& device) { return run_recover(device); });
+  return with_device(state_->settings, OpenFor::recovering, [](Device& device) { return run_recover(device); });
 }
 
 CommandResult Engine::confirm(bool force) {
