@@ -117,6 +117,28 @@ TEST_F(SnapshotTest, KeepsEveryEntryExactly) {
   EXPECT_EQ(facts.entries, members);
 }
 
+TEST_F(SnapshotTest, LiesInTheStateStoreAcrossARestart) {
+  make_zoo(partition_->path());
+  const TemporaryDirectory folder;
+  const std::string path = folder / "store";
+  ASSERT_TRUE(StateStore::format(partition_->storage(), path, 16u << 20, "device").has_value());
+  SnapshotFacts facts;
+  {
+    auto store = StateStore::open(partition_->storage(), path, StateStore::Access::write);
+    ASSERT_TRUE(store.has_value()) << store.assume_error().message;
+    facts = take(store.assume_value()->area(AreaKind::snapshot_second));
+    ASSERT_TRUE(store.assume_value()->close().has_value());
+  }
+  auto store = StateStore::open(partition_->storage(), path, StateStore::Access::read);
+  ASSERT_TRUE(store.has_value());
+  StoreArea& area = store.assume_value()->area(AreaKind::snapshot_second);
+  EXPECT_EQ(area.read_seal().assume_value()->description, "{}");
+  const auto verified = verify_snapshot(area, facts, progress_);
+  EXPECT_TRUE(verified.has_value()) << verified.assume_error().message;
+  EXPECT_EQ(SnapshotReader::open(store.assume_value()->area(AreaKind::snapshot_first)).assume_error().code,
+            Errc::state_store);
+}
+
 TEST_F(SnapshotTest, IsAnArchiveThatUsualToolsUnderstand) {
   make_zoo(partition_->path());
   MemoryArea area(kRoomy);
