@@ -1,5 +1,4 @@
-#include "engine/transaction/reports.hpp"
-
+#include "engine/transaction/commands/commands.hpp"
 #include "engine/transaction/steps/preflight.hpp"
 #include "engine/transaction/update_transaction.hpp"
 

@@ -1,5 +1,5 @@
 #include "engine/bundle/bundle.hpp"
-#include "engine/transaction/reports.hpp"
+#include "engine/transaction/commands/commands.hpp"
 #include "engine/transaction/update_transaction.hpp"
 #include "partitions/permanent/reserve.hpp"
 #include "partitions/slot_writer.hpp"
