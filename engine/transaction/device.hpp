@@ -28,6 +28,7 @@ struct Device {
   // What the command's result will say.
   bool reboot_needed = false;
   bool wrote = false;      ///< anything durable was changed
+  bool compacted = false;  ///< this install removed something from the permanent partition
   bool fell_back = false;  ///< another slot runs than the confirmed one; it is the confirmed one now
   std::optional<Failure> cause;
   JsonObject report;

@@ -8,7 +8,7 @@ constexpr std::size_t kShownOutputMaxBytes = 2048;
 }  // namespace
 
 Result<std::vector<HealthCheck>> run_health_checks(Device& device) {
-  device.phase = Phase::confirm;
+  device.phase.reset();
   const Configuration& configuration = device.configuration();
   SK_TRY_ASSIGN(const auto paths, find_health_checks(device.storage(), configuration));
   std::vector<HealthCheck> checks;

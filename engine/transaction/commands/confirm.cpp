@@ -19,10 +19,10 @@ Json checks_to_json(const std::vector<HealthCheck>& checks) {
 }
 
 CommandResult end_trial(Device& device, Error why, Event event) {
-  set_cause(device, why, Phase::confirm);
+  set_cause(device, why, std::nullopt);
   auto withdrawn = carry_on(device, event);
   if (!withdrawn.has_value()) return failure(device, std::move(withdrawn).assume_error(), false);
-  device.phase = Phase::confirm;
+  device.phase.reset();
   return failure(device, std::move(why), true);
 }
 

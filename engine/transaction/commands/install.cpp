@@ -59,6 +59,7 @@ CommandResult run_install(Device& device, const InstallRequest& request) {
   const bool began = device.record && device.record->id != previous;
   if (!trial.has_value()) {
     Error error = std::move(trial).assume_error();
+    if (info(error.code).exit_status == 3) error = std::move(error).with_detail({"compacted", device.compacted});
     if (began) {
       error = roll_back_after(device, std::move(error));
       return failure(device, std::move(error), !device.has_open_transaction());
