@@ -123,17 +123,19 @@ Error no_valid_copy(const EnvironmentCopies& copies) {
                                                   : "both copies of the boot environment are damaged");
 }
 
-/// What the library is shown: a copy that is not valid for us is not valid for the library either.
-std::vector<std::byte> bytes_to_show(const EnvironmentCopies& copies) {
+bool is_attributes(const std::string& entry) { return entry.starts_with(kAttributes); }
+
+/// What the library is shown: copies without attributes; a copy that is not valid for us is not valid for it either.
+Result<std::vector<std::byte>> bytes_to_show(const EnvironmentCopies& copies) {
   std::vector<std::byte> shown;
   for (const EnvironmentCopy& copy : copies) {
-    if (is_valid_copy(copy)) {
-      shown.insert(shown.end(), copy.begin(), copy.end());
-      continue;
-    }
-    EnvironmentCopy invalid = empty_copy(copy.size());
-    store_crc(invalid, ~stored_crc(invalid));
-    shown.insert(shown.end(), invalid.begin(), invalid.end());
+    const bool is_valid = is_valid_copy(copy);
+    std::vector<std::string> entries;
+    if (is_valid) entries = entries_of(copy);
+    std::erase_if(entries, is_attributes);
+    SK_TRY_ASSIGN(auto plain, copy_of(entries, copy.size(), flags_of(copy)));
+    if (!is_valid) store_crc(plain, ~stored_crc(plain));
+    shown.insert(shown.end(), plain.begin(), plain.end());
   }
   return shown;
 }
@@ -141,7 +143,8 @@ std::vector<std::byte> bytes_to_show(const EnvironmentCopies& copies) {
 Result<Loaded> load(const EnvironmentCopies& copies) {
   if (!current_copy(copies)) return no_valid_copy(copies);
   Loaded loaded;
-  SK_TRY_ASSIGN(loaded.file, io::MemoryFile::create("boot environment", bytes_to_show(copies)));
+  SK_TRY_ASSIGN(const auto shown, bytes_to_show(copies));
+  SK_TRY_ASSIGN(loaded.file, io::MemoryFile::create("boot environment", shown));
   const std::size_t size = copies[0].size();
   std::string path = loaded.file->path();
   std::array<uboot_env_device, 2> places{};
@@ -169,25 +172,21 @@ Variables variables_of(uboot_ctx* context) {
   return variables;
 }
 
-Result<void> make_changes(uboot_ctx* context, const VariableChanges& changes) {
-  for (const auto& [name, value] : changes) {
-    if (libuboot_set_env(context, name.c_str(), value ? value->c_str() : nullptr) == 0) continue;
-    return make_error(Errc::boot_environment, "the variable " + name +
-                                                  " of the boot environment cannot be written: its attributes "
-                                                  "(.flags) forbid it");
-  }
-  return success();
-}
+std::string name_of(const std::string& entry) { return entry.substr(0, entry.find('=')); }
 
-/// The library's new copy without its leftovers, with the old attributes, and numbered after the current one.
-Result<EnvironmentCopy> settle(io::ConstBytes stored, const EnvironmentCopy& current) {
-  std::vector<std::string> entries = entries_of(stored);
-  const auto is_attributes = [](const std::string& entry) { return entry.starts_with(kAttributes); };
-  std::erase_if(entries, is_attributes);
-  for (const std::string& entry : entries_of(current)) {
-    if (is_attributes(entry)) entries.push_back(entry);
+/// The entries with the changes made, everything else in its place, byte for byte.
+std::vector<std::string> changed_entries(std::vector<std::string> entries, const VariableChanges& changes) {
+  for (const auto& [name, value] : changes) {
+    const auto found = std::ranges::find(entries, name, name_of);
+    if (!value) {
+      if (found != entries.end()) entries.erase(found);
+    } else if (found != entries.end()) {
+      *found = name + "=" + *value;
+    } else {
+      entries.push_back(name + "=" + *value);
+    }
   }
-  return copy_of(entries, current.size(), static_cast<std::uint8_t>(flags_of(current) + 1U));
+  return entries;
 }
 
 }  // namespace
@@ -198,9 +197,7 @@ Result<Variables> read_variables(const EnvironmentCopies& copies) {
 }
 
 Result<EnvironmentCopy> compose_next(const EnvironmentCopies& copies, const VariableChanges& changes) {
-  SK_TRY_ASSIGN(Loaded loaded, load(copies));
-  Variables wanted = variables_of(loaded.context.get());
-  SK_TRY(make_changes(loaded.context.get(), changes));
+  SK_TRY_ASSIGN(Variables wanted, read_variables(copies));
   for (const auto& [name, value] : changes) {
     if (value) {
       wanted[name] = *value;
@@ -208,21 +205,16 @@ Result<EnvironmentCopy> compose_next(const EnvironmentCopies& copies, const Vari
       wanted.erase(name);
     }
   }
-  const std::size_t size = copies[0].size();
-  if (libuboot_env_store(loaded.context.get()) != 0) return too_full(size);
-  SK_TRY_ASSIGN(const auto stored, loaded.file->content());
-  loaded.context.reset();  // gives the lock of the U-Boot tools back
-
   const std::size_t current = *current_copy(copies);
   const std::size_t next = 1 - current;
-  if (stored.size() != 2 * size) return make_error(Errc::internal, "libubootenv changed the size of the environment");
-  const io::ConstBytes composed = io::ConstBytes(stored).subspan(next * size, size);
-  SK_TRY_ASSIGN(auto copy, settle(composed, copies[current]));
+  SK_TRY_ASSIGN(auto copy, copy_of(changed_entries(entries_of(copies[current]), changes), copies[current].size(),
+                                   static_cast<std::uint8_t>(flags_of(copies[current]) + 1U)));
+  // The library has the last word on what the copy says.
   EnvironmentCopies after = copies;
   after[next] = copy;
   SK_TRY_ASSIGN(const Variables read_again, read_variables(after));
   if (current_copy(after) != next || read_again != wanted) {
-    return make_error(Errc::internal, "libubootenv did not keep all variables of the boot environment");
+    return make_error(Errc::internal, "libubootenv reads the new boot environment differently");
   }
   return copy;
 }

@@ -163,11 +163,11 @@ Result<void> check_target_is_free(io::Storage& storage, const SlotTable& table, 
     const std::string name = named(slot, volume);
     SK_TRY_ASSIGN(io::DeviceIdentity identity, with_context(storage.identify(volume.device_path), name));
     SK_TRY_ASSIGN(const std::string holder, with_context(storage.holder_of(volume.device_path), name));
-    if (!holder.empty()) return make_error(Errc::wrong_state, name + " must not be written: it is " + holder);
+    std::string refusal = name + " must not be written: it ";
+    if (!holder.empty()) return make_error(Errc::wrong_state, refusal.append("is ").append(holder));
     for (const Neighbour& neighbour : neighbours) {
       if (!is_same_device(identity, neighbour)) continue;
-      return make_error(Errc::wrong_state,
-                        name + " must not be written: it lies on the same device as " + neighbour.what);
+      return make_error(Errc::wrong_state, refusal.append("lies on the same device as ").append(neighbour.what));
     }
     neighbours.push_back({name, std::move(identity), 0});  // nor may two volumes of the target share a device
   }

@@ -17,8 +17,8 @@ namespace slotkeeper {
 
 inline constexpr std::uint64_t kStoreBlockBytes = 4096;
 inline constexpr std::uint64_t kStoreSizeMinBytes = 4ull << 20;
-inline constexpr std::size_t kRecordPayloadMaxBytes = 60 * 1024;
-inline constexpr std::size_t kEntryPayloadMaxBytes = 3 * 1024;  ///< one history or outbox entry
+inline constexpr std::size_t kRecordPayloadMaxBytes = std::size_t{60} * 1024;
+inline constexpr std::size_t kEntryPayloadMaxBytes = std::size_t{3} * 1024;  ///< one history or outbox entry
 inline constexpr std::size_t kHistoryEntries = 64;
 inline constexpr std::size_t kOutboxEntries = 64;
 
@@ -44,7 +44,7 @@ struct AreaSeal {
   Sha256 digest;            ///< of the contents
   std::string description;  ///< JSON of the engine, at most kAreaDescriptionMaxBytes
 };
-inline constexpr std::size_t kAreaDescriptionMaxBytes = 28 * 1024;
+inline constexpr std::size_t kAreaDescriptionMaxBytes = std::size_t{28} * 1024;
 
 enum class AreaKind : std::uint8_t { snapshot_first, snapshot_second, scratch };
 

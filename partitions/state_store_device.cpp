@@ -7,7 +7,7 @@
 namespace slotkeeper::store {
 namespace {
 
-constexpr std::size_t kReadPieceBytes = 256 * 1024;
+constexpr std::size_t kReadPieceBytes = std::size_t{256} * 1024;
 
 }  // namespace
 

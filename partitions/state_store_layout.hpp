@@ -18,14 +18,14 @@ inline constexpr std::uint32_t kStoreFormat = 1;
 inline constexpr std::size_t kIdentifierMaxBytes = 64;
 inline constexpr std::size_t kRegionsMax = 16;
 
-inline constexpr std::uint64_t kRecordPlaceBytes = 64 * 1024;  ///< one of the two places of a record
+inline constexpr std::uint64_t kRecordPlaceBytes = std::uint64_t{64} * 1024;  ///< one of the two places of a record
 inline constexpr std::size_t kRecordHeaderBytes = 64;
 inline constexpr std::size_t kEntryHeaderBytes = 64;
-inline constexpr std::uint64_t kSealBytes = 32 * 1024;  ///< at the front of every area
+inline constexpr std::uint64_t kSealBytes = std::uint64_t{32} * 1024;  ///< at the front of every area
 inline constexpr std::size_t kSealHeaderBytes = 64;
 inline constexpr std::size_t kUbootImageBytes = 512;
 inline constexpr std::size_t kGrubImageBytes = 1024;
-inline constexpr std::uint64_t kScratchMinBytes = 256 * 1024;
+inline constexpr std::uint64_t kScratchMinBytes = std::uint64_t{256} * 1024;
 inline constexpr std::uint64_t kCounterMax = 1ull << 62;  ///< of generations and sequences: so that none ever wraps
 
 static_assert(kRecordHeaderBytes + kRecordPayloadMaxBytes <= kRecordPlaceBytes);
@@ -106,7 +106,8 @@ struct Record {
 /// Nothing when there is none, when it is damaged, or when it covers more than `capacity_bytes`.
 [[nodiscard]] std::optional<AreaSeal> decode_seal(io::ConstBytes units, RegionKind area, std::uint64_t capacity_bytes);
 
-/// U-Boot environment of 512 bytes: `env import -c ADDR 0x200 slotkeeper_confirmed`. The rest of the block is zero.
+/// Two U-Boot environments of 512 bytes, for `env import -c ADDR 0x200 slotkeeper_confirmed`: the first for a U-Boot
+/// whose environment has no flags byte, the second for one with a redundant environment. The rest of the block is zero.
 [[nodiscard]] Block encode_uboot_confirmed(SlotId slot);
 [[nodiscard]] std::optional<SlotId> decode_uboot_confirmed(io::ConstBytes block);
 

@@ -26,13 +26,6 @@ std::string format_bytes(std::uint64_t bytes) {
   return tenths(whole * 10 + rest / (factor / 1024) * 10 / 1024) + " " + std::string(kUnits[unit]);
 }
 
-std::string format_amount(std::uint64_t value, std::string_view unit) {
-  if (unit == "bytes") return format_bytes(value);
-  if (unit == "bytes/s") return format_bytes(value) + "/s";
-  if (unit == "count") return std::to_string(value);
-  return std::to_string(value) + " " + std::string(unit);
-}
-
 std::string format_time_left(std::chrono::seconds duration) {
   const std::int64_t seconds = duration.count();
   const std::string tail = two_digits(seconds % 60);

@@ -11,8 +11,6 @@ namespace slotkeeper::cli {
 
 /// "512 B", "12.3 KiB", "245.0 MiB"
 [[nodiscard]] std::string format_bytes(std::uint64_t bytes);
-/// "bytes", "inodes", "bytes/s" or "count" of a gate.
-[[nodiscard]] std::string format_amount(std::uint64_t value, std::string_view unit);
 /// "0:03", "12:40", "1:02:03"
 [[nodiscard]] std::string format_time_left(std::chrono::seconds duration);
 /// "6.4 s"

@@ -63,14 +63,15 @@ void JsonReporter::planned_write(const PlannedWrite& write) {
 
 void JsonReporter::result(std::string_view command, const CommandResult& result) {
   print_pending_progress();
-  JsonObject line = {{"event", "result"},
-                     {"command", escape_bytes(command)},
-                     {"outcome", name_of(result.outcome)},
-                     {"transaction", result.transaction ? Json(*result.transaction) : Json()},
-                     {"error", result.failure ? to_json(*result.failure) : Json()}};
-  if (result.cause) line.emplace_back("cause", to_json(*result.cause));
-  for (const JsonMember& member : result.extra) line.push_back(member);
-  print_line(std::move(line));
+  Json line = JsonObject{{"event", "result"},
+                         {"command", escape_bytes(command)},
+                         {"outcome", name_of(result.outcome)},
+                         {"transaction", result.transaction ? Json(*result.transaction) : Json()},
+                         {"error", result.failure ? to_json(*result.failure) : Json()}};
+  if (result.cause) line.set("cause", to_json(*result.cause));
+  // The `transaction` of `status` is an object, in the place of the plain identifier.
+  for (const auto& [name, value] : result.extra) line.set(name, value);
+  print_line(*line.as_object());
   if (result.failure) settings_.error.write(error_text(command, result, settings_.verbose));
 }
 

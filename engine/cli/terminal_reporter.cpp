@@ -1,4 +1,6 @@
 // The progress bar: phase, share, amounts, rate and time left on one line that is drawn again and again.
+#include <algorithm>
+
 #include "engine/cli/figures.hpp"
 #include "engine/cli/text_reporter.hpp"
 
@@ -11,6 +13,7 @@ constexpr std::chrono::milliseconds kDrawInterval{100};
 constexpr std::chrono::seconds kRateWindow{5};
 constexpr std::chrono::milliseconds kRateWindowMin{500};  // a rate of less is noise
 constexpr std::size_t kLabelWidth = 11;
+constexpr std::size_t kFiguresWidth = 54;  // share, amounts, rate and time left at their usual longest
 constexpr std::size_t kBarWidthMin = 10;
 constexpr std::size_t kBarWidthMax = 40;
 
@@ -71,8 +74,11 @@ void TerminalReporter::draw(const PhaseProgress& progress, nanoseconds now) {
   std::string figures = right_aligned(std::to_string(percent), 4) + " %  " + format_bytes(progress.done) + " of " +
                         format_bytes(progress.total);
   const std::size_t width = std::max(settings_.width(), 2u) - 1;  // the last column would wrap
+  // The same width in every drawing, whatever figures there are, so that the bar does not jump.
+  const std::size_t reserved = kLabelWidth + 2 + kFiguresWidth;
+  const std::size_t bar_width = std::clamp(width > reserved ? width - reserved : 0, kBarWidthMin, kBarWidthMax);
   const auto add_if_it_fits = [&](const std::string& text) {
-    if (kLabelWidth + kBarWidthMin + 2 + figures.size() + text.size() <= width) figures += text;
+    if (kLabelWidth + bar_width + 2 + figures.size() + text.size() <= width) figures += text;
   };
   if (const auto rate = rate_per_s()) {
     add_if_it_fits("  " + format_bytes(*rate) + "/s");
@@ -80,8 +86,7 @@ void TerminalReporter::draw(const PhaseProgress& progress, nanoseconds now) {
       add_if_it_fits("  " + format_time_left(std::chrono::seconds((progress.total - progress.done) / *rate)) + " left");
   }
   std::string line = label_of(progress.phase);
-  const std::size_t taken = kLabelWidth + 2 + figures.size();
-  if (taken + kBarWidthMin <= width) line += bar_of(percent, std::min(width - taken, kBarWidthMax));
+  if (kLabelWidth + bar_width + 2 + figures.size() <= width) line += bar_of(percent, bar_width);
   line += figures;
   settings_.output.write("\r" + line.substr(0, width) + "\x1b[K");
   bar_is_shown_ = true;

@@ -10,15 +10,6 @@ namespace {
 constexpr std::string_view kGreen = "32";
 constexpr std::string_view kRed = "1;31";
 
-std::string measured_and_limit(const permanent::Gate& gate) {
-  const std::string measured = format_amount(gate.measured, gate.unit);
-  const std::string limit = format_amount(gate.limit, gate.unit);
-  // Rounded figures must not look equal where the verdict says that they differ.
-  if (measured == limit && gate.measured != gate.limit)
-    return std::to_string(gate.measured) + " measured, limit " + std::to_string(gate.limit) + " " + gate.unit;
-  return measured + " measured, limit " + limit;
-}
-
 }  // namespace
 
 std::string TextReporter::coloured(std::string_view text, std::string_view colour) const {
@@ -75,7 +66,12 @@ void TextReporter::gate(const permanent::Gate& gate) {
   std::string name(info(gate.code).name);
   name.resize(std::max(kNameWidth, name.size() + 2), ' ');
   const std::string verdict = gate.pass ? "pass  " : "FAIL  ";
-  const std::string text = wrap(verdict + name, escape_bytes(gate.message) + " (" + measured_and_limit(gate) + ")");
+  std::string message = escape_bytes(gate.message);
+  // The message has rounded figures; the verdict was made from these.
+  if (settings_.verbose)
+    message +=
+        " (measured " + std::to_string(gate.measured) + ", limit " + std::to_string(gate.limit) + " " + gate.unit + ")";
+  const std::string text = wrap(verdict + name, message);
   print(coloured(verdict.substr(0, 4), gate.pass ? kGreen : kRed) + text.substr(4));
 }
 

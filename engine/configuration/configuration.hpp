@@ -63,8 +63,8 @@ struct Configuration {
 [[nodiscard]] Result<void> check_configuration(io::Storage& storage, const Configuration& configuration);
 
 /// The health checks, sorted by name, as absolute paths; ownership is checked as above, hidden files are left out. For
-/// `provision`, `preflight`, `install` and `confirm`. Errors: config when there is none and allow-empty is false, or one
-/// is not executable.
+/// `provision`, `preflight`, `install` and `confirm`. Errors: config when there is none and allow-empty is false, or
+/// one is not executable.
 [[nodiscard]] Result<std::vector<std::string>> find_health_checks(io::Storage& storage,
                                                                   const Configuration& configuration);
 

@@ -47,10 +47,12 @@ boot::BootState Device::as_kept(boot::BootState wanted) const {
 }
 
 Result<void> Device::store_environment(const boot::BootState& before, const boot::BootState& wanted) {
+  // Where no mark is kept, storing one still tells the boot command that a trial is armed or confirmed.
+  const bool tells = wanted.mark && !boot->traits().keeps_mark;
   const boot::BootState kept = as_kept(wanted);
-  if (as_kept(before) == kept) return success();
+  if (as_kept(before) == kept && !tells) return success();
   wrote = true;
-  return with_context(boot->store(kept), "boot environment");
+  return with_context(boot->store(tells ? wanted : kept), "boot environment");
 }
 
 Json Device::history_entry(Outcome outcome, const std::optional<Failure>& why) const {

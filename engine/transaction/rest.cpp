@@ -106,13 +106,13 @@ bool can_read_configuration(const DeviceFacts& facts, SlotId slot) {
 Result<void> put_at_rest(Device& device) {
   SK_TRY(settle_fallback(device));
   SK_TRY_ASSIGN(const auto reading, device.boot->read());
-  if (reading.damaged_copy) {
-    device.wrote = true;
-    SK_TRY(with_context(device.boot->repair(), "boot environment"));
-  }
   auto wanted = boot::at_rest(reading.state, device.facts.confirmed, device.attempts());
   if (wanted.mark && wanted.mark->stage == boot::TransactionMark::Stage::trial) wanted.mark.reset();
   SK_TRY(device.store_environment(reading.state, wanted));
+  if (reading.damaged_copy || reading.behind_copy) {  // writes nothing where the store has mended it
+    device.wrote = true;
+    SK_TRY(with_context(device.boot->repair(), "boot environment"));
+  }
   SK_TRY_ASSIGN(const auto last_confirmed, device.store->read_last_confirmed());
   if (last_confirmed != device.facts.confirmed) {
     device.wrote = true;

@@ -28,6 +28,7 @@ class FaultStorage::Plan {
     faults_.clear();
     sites_.clear();
     calls_ = faults_met_ = reads_until_flip_ = 0;
+    last_failed_.clear();
     last_call_.reset();
   }
   [[nodiscard]] std::uint64_t calls() const {
@@ -37,6 +38,10 @@ class FaultStorage::Plan {
   [[nodiscard]] std::uint64_t faults_met() const {
     const std::lock_guard lock(mutex_);
     return faults_met_;
+  }
+  [[nodiscard]] std::string last_failed() const {
+    const std::lock_guard lock(mutex_);
+    return last_failed_;
   }
   [[nodiscard]] std::map<CallSite, std::uint64_t> sites() const {
     const std::lock_guard lock(mutex_);
@@ -62,6 +67,7 @@ class FaultStorage::Plan {
     }
     if (!failure) return success();
     ++faults_met_;
+    last_failed_ = site.operation;
     Error error = io::call_failed(site.operation + " (injected)", object, *failure);
     if (operation.starts_with("sync")) return std::move(error).with_code(Errc::sync_failed);
     return error;
@@ -91,6 +97,7 @@ class FaultStorage::Plan {
   std::uint64_t calls_ = 0;
   std::uint64_t faults_met_ = 0;
   std::optional<std::uint64_t> last_call_;
+  std::string last_failed_;
   std::uint64_t reads_until_flip_ = 0;
   std::uint64_t flipped_bit_ = 0;
 };
@@ -320,6 +327,7 @@ void FaultStorage::reset() { plan_->reset(); }
 std::uint64_t FaultStorage::calls() const { return plan_->calls(); }
 std::map<CallSite, std::uint64_t> FaultStorage::calls_by_site() const { return plan_->sites(); }
 std::uint64_t FaultStorage::faults_met() const { return plan_->faults_met(); }
+std::string FaultStorage::last_failed_operation() const { return plan_->last_failed(); }
 
 Result<std::unique_ptr<io::File>> FaultStorage::do_open_file(const std::string& path, io::OpenMode mode,
                                                              io::Caller caller) {

@@ -54,6 +54,8 @@ class FaultStorage final : public io::Storage {
   [[nodiscard]] std::map<CallSite, std::uint64_t> calls_by_site() const;
   /// How many calls were failed, cut or falsified: a sweep asserts that its fault was met.
   [[nodiscard]] std::uint64_t faults_met() const;
+  /// Operation that a fault made fail last; empty when none was met.
+  [[nodiscard]] std::string last_failed_operation() const;
 
  protected:
   Result<std::unique_ptr<io::File>> do_open_file(const std::string& path, io::OpenMode mode,

@@ -48,6 +48,16 @@ PermanentPartition::PermanentPartition(const Ext4Options& options) : storage_(io
   mount_.emplace(device_->path(), folder_ / "mount");
 }
 
+PermanentPartition::PermanentPartition(const ImageOf& original) : storage_(io::make_posix_storage()) {
+  run_tool({"cp", "--sparse=always", original.path, image()});
+  device_.emplace(image());
+  mount_.emplace(device_->path(), folder_ / "mount");
+}
+
+std::unique_ptr<PermanentPartition> PermanentPartition::after_power_cut() const {
+  return std::unique_ptr<PermanentPartition>(new PermanentPartition(ImageOf{image()}));
+}
+
 std::unique_ptr<io::Directory> PermanentPartition::open() {
   auto opened = storage_->open_directory(path());
   if (!opened.has_value()) throw std::runtime_error(opened.assume_error().message);
@@ -93,7 +103,6 @@ std::string noise(std::size_t size, std::uint64_t seed) {
 }
 
 void fill_bytes(const std::string& folder) {
-  check(::mkdir(folder.c_str(), 0755), folder);
   const std::string block(64 * 1024, 'x');
   // Large pieces first, then single bytes in new files until not even one more has room.
   const int file = ::open((folder + "/filler").c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
@@ -108,7 +117,6 @@ void fill_bytes(const std::string& folder) {
 }
 
 void fill_inodes(const std::string& folder) {
-  check(::mkdir(folder.c_str(), 0755), folder);
   for (int number = 0;; ++number) {
     const int file = ::open((folder + "/" + std::to_string(number)).c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
     if (file < 0 && errno == ENOSPC) return;

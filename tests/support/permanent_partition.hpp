@@ -33,8 +33,16 @@ class PermanentPartition {
   [[nodiscard]] io::Storage& storage() { return *storage_; }
   [[nodiscard]] std::unique_ptr<io::Directory> open();
   [[nodiscard]] std::string image() const { return folder_ / "image"; }
+  /// The partition as the next boot finds it if the power goes now: what has reached the device, and nothing of what is
+  /// still in caches. Mounted for as long as the object lives, at most until this one goes.
+  [[nodiscard]] std::unique_ptr<PermanentPartition> after_power_cut() const;
 
  private:
+  struct ImageOf {
+    std::string path;
+  };
+  explicit PermanentPartition(const ImageOf& original);
+
   TemporaryDirectory folder_;
   std::optional<LoopDevice> device_;
   std::optional<MountedFilesystem> mount_;
@@ -50,7 +58,7 @@ void drop_attribute(const std::string& path, const std::string& name);
 void put_time(const std::string& path, std::int64_t seconds, std::int64_t nanoseconds);
 /// Bytes that repeat nowhere and do not compress.
 [[nodiscard]] std::string noise(std::size_t size, std::uint64_t seed);
-/// Fills the filesystem with files below `folder` (made by it) until neither a byte nor an inode is left.
+/// Fill the filesystem with files in an existing folder until not a byte, or not an inode, is left.
 void fill_bytes(const std::string& folder);
 void fill_inodes(const std::string& folder);
 

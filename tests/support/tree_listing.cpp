@@ -55,6 +55,7 @@ class Listing {
     take(".");
     below("");
     for (auto& [path, line] : listing_) {
+      if (!options_.links) break;
       const auto names = names_.find(inodes_.at(path));
       if (names != names_.end() && names->second != path) line += " same-as=" + names->second;
     }

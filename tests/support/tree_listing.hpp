@@ -17,6 +17,7 @@ struct ListingOptions {
   std::function<bool(const std::string&)> takes = [](const std::string&) { return true; };
   bool inode_changes = false;  ///< ctime and inode number too: shows every write
   bool times = true;
+  bool links = true;  ///< which names are the same file
 };
 [[nodiscard]] TreeListing list_tree(const std::string& root, const ListingOptions& options = {});
 

@@ -202,11 +202,17 @@ TEST_F(PlainLines, ShowGatesWithVerdictFirst) {
   reporter().gate(kFailing);
   reporter().planned_write({.where = "slot B, volume rootfs", .what = "image 3.5.1", .bytes = 256'901'120});
   EXPECT_EQ(output.written,
-            "pass  no-space          the update needs less than what is free (4.0 MiB\n"
-            "                        measured, limit 20.0 MiB)\n"
-            "FAIL  fill-level        54 percent may be used after compaction (33660000\n"
-            "                        measured, limit 33659904 bytes)\n"
+            "pass  no-space          the update needs less than what is free\n"
+            "FAIL  fill-level        54 percent may be used after compaction\n"
             "write  245.0 MiB  slot B, volume rootfs: image 3.5.1\n");
+}
+
+TEST_F(PlainLines, AddTheExactFiguresOfGatesWhenVerbose) {
+  settings.verbose = true;
+  reporter().gate(kFailing);
+  EXPECT_EQ(output.written,
+            "FAIL  fill-level        54 percent may be used after compaction (measured\n"
+            "                        33660000, limit 33659904 bytes)\n");
 }
 
 TEST_F(PlainLines, SayWhatHappenedHowTheDeviceIsAndWhatToDo) {
@@ -270,7 +276,7 @@ TEST_F(OnATerminal, TheBarShowsPhaseShareAmountsRateAndTimeLeft) {
     reporter().progress(Phase::stage, step * 10 * 1'048'576, total);
     elapsed += milliseconds(1000);
   }
-  EXPECT_EQ(output.written, "\rstage      [######.......]  50 %  100.0 MiB of 200.0 MiB  10.0 MiB/s  0:10 left\x1b[K");
+  EXPECT_EQ(output.written, "\rstage      [######......]  50 %  100.0 MiB of 200.0 MiB  10.0 MiB/s  0:10 left\x1b[K");
 }
 
 TEST_F(OnATerminal, TheBarNeverWrapsOnNarrowOnes) {

@@ -88,13 +88,6 @@ TEST(FormatBytes, UsesTheLargestUnitThatLeavesAWholePart) {
   EXPECT_EQ(format_bytes(~std::uint64_t{0}), "16777215.9 TiB");
 }
 
-TEST(FormatAmount, NamesTheUnit) {
-  EXPECT_EQ(format_amount(2048, "bytes"), "2.0 KiB");
-  EXPECT_EQ(format_amount(2048, "bytes/s"), "2.0 KiB/s");
-  EXPECT_EQ(format_amount(7, "inodes"), "7 inodes");
-  EXPECT_EQ(format_amount(7, "count"), "7");
-}
-
 TEST(FormatTimeLeft, CountsHoursOnlyWhenThereAreAny) {
   using std::chrono::seconds;
   EXPECT_EQ(format_time_left(seconds(0)), "0:00");

@@ -349,6 +349,9 @@ TEST(ParseConfiguration, NamesTheLineOfASyntaxError) {
       {std::string("a = 1\n") + "b = " + std::string(40, '[') + std::string(40, ']') + "\n", "system.toml:2: "},
       {"[" + std::string(300, '.') + "a]\n", "system.toml:1: the line has too many dots"},
       {"[a.b.c.d.e.f.g.h.i.j.k]\nx = 1\n", "system.toml:1: the text is nested too deeply"},
+      {"a = 1\n[+device]\ncompatible = 1\n", "system.toml:2: the text is not valid TOML"},
+      {"[device]\ncompat\xC8\x8D = 1\n", "system.toml:2: the text is not valid TOML: "},
+      {"[[[a]]]", "system.toml:1: the text is not valid TOML"},
       {std::string(70'000, '#'), "system.toml:1: the file is longer than the 65536 bytes allowed"},
   };
   for (const auto& [text, beginning] : cases) {

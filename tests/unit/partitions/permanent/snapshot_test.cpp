@@ -179,6 +179,24 @@ TEST_F(SnapshotTest, AreaTooSmallSaysHowMuchIsNeeded) {
   EXPECT_EQ(figures["capacity_bytes"], static_cast<std::int64_t>(needed - 1));
 }
 
+TEST_F(SnapshotTest, AnErrorOfTheStateStoreIsPassedOnAsItIs) {
+  put_file(at("noise"), noise(300'000, 7));
+  for (std::uint64_t writes = 0; writes < 5; ++writes) {
+    MemoryArea area(kRoomy);
+    area.fail_write(writes);
+    const auto refused = try_take(area);
+    ASSERT_FALSE(refused.has_value()) << writes;
+    EXPECT_EQ(refused.assume_error().code, Errc::sync_failed) << writes;
+    EXPECT_FALSE(area.read_seal().assume_value().has_value());
+  }
+  MemoryArea area(kRoomy);
+  const SnapshotFacts facts = take(area);
+  area.fail_reads(true);
+  EXPECT_EQ(read_snapshot(area, {}).assume_error().code, Errc::io_error);
+  SilentProgress silent;
+  EXPECT_EQ(verify_snapshot(area, facts, silent).assume_error().code, Errc::io_error);
+}
+
 TEST_F(SnapshotTest, BitThatFlipsOnTheWayIsFoundBeforeTheSeal) {
   make_zoo(partition_->path());
   MemoryArea area(kRoomy);

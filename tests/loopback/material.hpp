@@ -1,0 +1,77 @@
+// What all devices of the tests are made from and is slow to make: keys, root filesystems, bundles. Made once for each
+// build of the program, in a folder that test processes share.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace slotkeeper::test {
+
+[[nodiscard]] std::string read_file(const std::string& path);
+void write_file(const std::string& path, const std::string& contents, unsigned int mode = 0644);
+
+/// Signers that make-signer makes: trusted, or wrong in one way each.
+enum class Signer { good, unknown, expired, not_yet, wrong_purpose, no_purpose, weak, intermediate };
+
+class Material {
+ public:
+  /// Waits while another process makes it.
+  [[nodiscard]] static const Material& get();
+
+  [[nodiscard]] std::string anchors() const { return folder_ + "/keys/anchor.pem"; }
+  [[nodiscard]] std::string certificate(Signer signer) const;
+  [[nodiscard]] std::string key(Signer signer) const;
+  /// A root filesystem with this version in /etc/firmware-version: "1.0.0", "2.0.0", "3.0.0"; "9.0.0" has no
+  /// /sbin/init and never comes up.
+  [[nodiscard]] std::string image(const std::string& version) const;
+  /// The bundle of such an image, for "konnektor-x1", volume rootfs.
+  [[nodiscard]] std::string bundle(const std::string& version) const;
+  [[nodiscard]] static std::uint64_t image_bytes() { return 12ull << 20; }
+
+ private:
+  explicit Material(std::string folder);
+  void make() const;
+
+  std::string folder_;
+};
+
+/// How a bundle differs from the ordinary.
+struct BundleRecipe {
+  std::string version = "2.0.0";
+  std::string compatible = "konnektor-x1";
+  std::string more = {};  ///< further lines of the manifest source, before the images
+  /// volume, file
+  std::vector<std::pair<std::string, std::string>> images = {{"rootfs", Material::get().image("2.0.0")}};
+  Signer signer = Signer::good;
+};
+/// Runs `bundle create`; throws when it fails.
+void make_bundle(const BundleRecipe& recipe, const std::string& output);
+
+/// A bundle taken apart, so that tests can break it: headers and data of its members.
+class BundleFile {
+ public:
+  struct Member {
+    std::string name;
+    std::string header;  ///< 512 bytes
+    std::string data;    ///< without padding
+  };
+
+  [[nodiscard]] static BundleFile read(const std::string& path);
+  [[nodiscard]] std::vector<Member>& members() { return members_; }
+  [[nodiscard]] Member& member(const std::string& name);
+  /// Puts other data into a member; its header tells the new size.
+  void replace(const std::string& name, const std::string& data);
+  /// Signs the manifest anew, by the openssl program and not by ours. Not every signer can be had from `bundle create`.
+  void sign(Signer signer);
+
+  /// Where each member and the end of the archive begin.
+  [[nodiscard]] std::vector<std::uint64_t> boundaries() const;
+  [[nodiscard]] std::string bytes() const;
+  void write(const std::string& path) const { write_file(path, bytes()); }
+
+ private:
+  std::vector<Member> members_;
+};
+
+}  // namespace slotkeeper::test

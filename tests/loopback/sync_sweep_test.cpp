@@ -1,0 +1,91 @@
+// Lets every sync call of an install fail in turn, by strace in the kernel's place: install never reports success, and
+// the device comes back to its original.
+#include <filesystem>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "tests/loopback/device_rig.hpp"
+
+namespace slotkeeper::test {
+namespace {
+
+constexpr int kSyncsMax = 500;
+
+class SyncSweep : public testing::TestWithParam<const char*> {};
+
+TEST_P(SyncSweep, InstallNeverSucceedsWhenASyncFails) {
+  if (!may_mount()) GTEST_SKIP() << "loop devices and mounts need root";
+  const std::string call = GetParam();
+  DeviceRig device;
+  const Fingerprint original = device.protected_files();
+  const std::string slot_a = device.slot_hash('A');
+  int failed = 0;
+  for (int nth = 1; nth <= kSyncsMax; ++nth) {
+    SCOPED_TRACE(call + " number " + std::to_string(nth));
+    // The strace of Debian 12 counts `when` for each thread by itself.
+    std::vector<std::string> command = {"strace",
+                                        "-f",
+                                        "-qq",
+                                        "-o",
+                                        device.path("trace"),
+                                        "-e",
+                                        "trace=" + call,
+                                        "-e",
+                                        "inject=" + call + ":error=EIO:when=" + std::to_string(nth)};
+    const auto words = device.command({"install", Material::get().bundle("2.0.0")});
+    command.insert(command.end(), words.begin(), words.end());
+    const Answer answer = run_program(command);
+    const bool met = read_file(device.path("trace")).find("(INJECTED)") != std::string::npos;
+    if (!met) {
+      EXPECT_EQ(answer.outcome(), "armed") << answer.story();
+      break;
+    }
+    ++failed;
+    EXPECT_EQ(answer.exit_status, 5) << answer.story();
+    EXPECT_TRUE(answer.code() == "sync-failed" || answer.code() == "switch-indeterminate") << answer.story();
+    ASSERT_NE(answer.exit_status, 0) << answer.story();
+
+    const char runs = device.boot();
+    const Answer recovered = device.run({"recover"});
+    ASSERT_EQ(recovered.exit_status, 0) << recovered.story();
+    if (runs == 'B') {
+      // Only an error inside the switch may leave the target first, and then it is whole.
+      ASSERT_EQ(answer.code(), "switch-indeterminate");
+      ASSERT_TRUE(device.holds('B', "2.0.0"));
+      ASSERT_EQ(device.run({"rollback"}).exit_status, 0);
+      ASSERT_EQ(device.boot(), 'A');
+      ASSERT_EQ(device.run({"recover"}).exit_status, 0);
+    } else if (device.variable("BOOT_ORDER").substr(0, 1) == "B") {
+      ASSERT_EQ(device.run({"rollback"}).exit_status, 0);
+    }
+    ASSERT_EQ(device.slot_hash('A'), slot_a);
+    ASSERT_EQ(difference(original, device.protected_files()), "");
+    ASSERT_EQ(device.variable("BOOT_ORDER").substr(0, 1), "A");
+    const Answer at_rest = device.run({"recover"});
+    ASSERT_EQ(at_rest.outcome(), "nothing-to-do") << at_rest.story();
+  }
+  RecordProperty("failed_calls", failed);
+  std::cout << failed << " calls of " << call << " were failed\n";
+}
+
+TEST(SyncCalls, AreThoseOfTheSweep) {
+  if (!may_mount()) GTEST_SKIP() << "loop devices and mounts need root";
+  DeviceRig device;
+  std::vector<std::string> command = {
+      "strace", "-f", "-qq", "-o", device.path("trace"), "-e", "trace=fsync,fdatasync,syncfs,sync_file_range,msync"};
+  const auto words = device.command({"install", Material::get().bundle("2.0.0")});
+  command.insert(command.end(), words.begin(), words.end());
+  ASSERT_EQ(run_program(command).exit_status, 0);
+  const std::string trace = read_file(device.path("trace"));
+  // Those that the sweep above does not let fail must not occur.
+  EXPECT_EQ(trace.find("sync_file_range("), std::string::npos);
+  EXPECT_EQ(trace.find("msync("), std::string::npos);
+  EXPECT_NE(trace.find("sync("), std::string::npos);
+}
+
+INSTANTIATE_TEST_SUITE_P(Call, SyncSweep, testing::Values("fsync", "fdatasync", "syncfs"),
+                         [](const auto& test) { return std::string(test.param); });
+
+}  // namespace
+}  // namespace slotkeeper::test
