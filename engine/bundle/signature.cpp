@@ -177,19 +177,9 @@ class Verifier {
   /// Errors: signature, untrusted. A second signature by the same key is untrusted: it is nobody else's.
   Result<Signer> verify(CMS_SignerInfo* signer, BIO* content) {
     X509* certificate = find_certificate(signer);
-    if (certificate == nullptr) {
-      return make_error(Errc::untrusted,
-                        "the signer's certificate is neither in the signature nor in " + policy_.origin);
-    }
+    if (certificate == nullptr) return without_certificate();
     EVP_PKEY* key = X509_get0_pubkey(certificate);
-    if (const auto problem = key_problem(key); !problem.empty()) return distrusted(certificate, problem);
-    if (const auto problem = algorithm_problem(signer, key); !problem.empty()) return distrusted(certificate, problem);
-    CMS_SignerInfo_set1_signer_cert(signer, certificate);
-    // Without signed attributes a signature could be taken for one over something else.
-    if (CMS_signed_get_attr_count(signer) <= 0) return broken("the signature has no signed attributes");
-    if (CMS_SignerInfo_verify(signer) != 1 || CMS_SignerInfo_verify_content(signer, content) != 1) {
-      return broken("the signature of '" + subject_of(certificate) + "' does not match the manifest");
-    }
+    SK_TRY(check_signature(signer, certificate, key, content));
     SK_TRY(check_chain(certificate));
     if (const auto problem = purpose_problem(certificate); !problem.empty()) return distrusted(certificate, problem);
     for (EVP_PKEY* other : counted_) {
@@ -202,6 +192,27 @@ class Verifier {
   }
 
  private:
+  /// Whether the bytes fit comes before whether the algorithm may be used, so that damage is not taken for distrust.
+  static Result<void> check_signature(CMS_SignerInfo* signer, X509* certificate, EVP_PKEY* key, BIO* content) {
+    if (key == nullptr) return broken("the key of certificate '" + subject_of(certificate) + "' cannot be read");
+    std::string problem = key_problem(key);
+    if (problem.empty()) problem = algorithm_problem(signer, key);
+    if (!is_rsa(key) && EVP_PKEY_get_base_id(key) != EVP_PKEY_EC) return distrusted(certificate, problem);
+    CMS_SignerInfo_set1_signer_cert(signer, certificate);
+    // Without signed attributes a signature could be taken for one over something else.
+    if (CMS_signed_get_attr_count(signer) <= 0) return broken("the signature has no signed attributes");
+    if (CMS_SignerInfo_verify(signer) != 1 || CMS_SignerInfo_verify_content(signer, content) != 1) {
+      return broken("the signature of '" + subject_of(certificate) + "' does not match the manifest");
+    }
+    if (!problem.empty()) return distrusted(certificate, problem);
+    return success();
+  }
+
+  [[nodiscard]] Error without_certificate() const {
+    if (sk_X509_num(bundled_.get()) > 0) return broken("the signature does not hold its signer's certificate");
+    return make_error(Errc::untrusted, "the signer's certificate is neither in the signature nor in " + policy_.origin);
+  }
+
   X509* find_certificate(CMS_SignerInfo* signer) const {
     for (STACK_OF(X509) * stack : {bundled_.get(), anchors_.get()}) {
       for (int i = 0; stack != nullptr && i < sk_X509_num(stack); ++i) {
@@ -243,8 +254,8 @@ class Verifier {
     // An anchor may be the signer's certificate itself, so a chain may end below a root.
     X509_VERIFY_PARAM_set_flags(rules, X509_V_FLAG_PARTIAL_CHAIN);
     X509_VERIFY_PARAM_set_time(rules, static_cast<std::time_t>(policy_.now.seconds));
-    X509_VERIFY_PARAM_set_auth_level(rules,
-                                     0);  // strength is for `check_links`, whatever the system's configuration says
+    // Strength is for `check_links`, whatever the system's configuration says.
+    X509_VERIFY_PARAM_set_auth_level(rules, 0);
     if (X509_VERIFY_PARAM_set_purpose(rules, X509_PURPOSE_ANY) != 1) {
       return make_error(Errc::internal, "the certificate chain cannot be checked: " + take_openssl_errors());
     }
@@ -254,6 +265,8 @@ class Verifier {
       std::string why = X509_verify_cert_error_string(reason);
       if (at != nullptr && is_unknown_issuer(reason)) {
         why = "its issuer '" + issuer_of(at) + "' is unknown";
+      } else if (at != nullptr && reason == X509_V_ERR_CERT_SIGNATURE_FAILURE) {
+        why = "it was not signed by the '" + issuer_of(at) + "' that is trusted here, or changed afterwards";
       } else if (at != nullptr && reason == X509_V_ERR_CERT_HAS_EXPIRED) {
         why = "it expired on " + text_of_time(X509_get0_notAfter(at));
       } else if (at != nullptr && reason == X509_V_ERR_CERT_NOT_YET_VALID) {

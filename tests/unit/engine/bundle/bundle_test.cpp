@@ -162,6 +162,10 @@ TEST(BundleDamage, TurnedByteInsideAMemberIsFoundBeforeItIsUsed) {
                        "do not match the signed index");
       } else if (member.name.starts_with("index/")) {
         expect_failure(verified, Errc::corrupt, "does not match the manifest");
+      } else if (member.name == "manifest.cms" && at == member.offset + member.size_bytes / 2) {
+        // Inside a certificate: that may look like a stranger's.
+        ASSERT_FALSE(verified.has_value());
+        EXPECT_TRUE(verified.error().code == Errc::signature || verified.error().code == Errc::untrusted);
       } else {
         expect_failure(verified, Errc::signature);
       }
@@ -267,7 +271,7 @@ TEST(BundleDamage, SignedIndexThatDoesNotFitIsCorrupt) {
   EXPECT_TRUE(verify(with_index(index)).has_value());
   auto longer = index;
   longer.rows[0].plain_bytes += 1;
-  expect_failure(verify(with_index(longer)), Errc::corrupt, "sums differ");
+  expect_failure(verify(with_index(longer)), Errc::corrupt, "more bytes than the image has");
   auto delta = index;
   delta.rows[0].flags = chunk_flag::kOldImage;
   expect_failure(verify(with_index(delta)), Errc::unsupported);

@@ -168,6 +168,7 @@ TEST_P(BadSigners, AreUntrusted) {
 INSTANTIATE_TEST_SUITE_P(
     Signers, BadSigners,
     testing::Values(BadSigner{"unknown", "its issuer 'CN=Slotkeeper test other-ca' is unknown"},
+                    BadSigner{"impostor", "not signed by the 'CN=Slotkeeper test ca' that is trusted"},
                     BadSigner{"expired", "expired on Dec 31 23:59:59 2020"},
                     BadSigner{"not-yet-valid", "valid only from Jan  1 00:00:00 2048"},
                     BadSigner{"wrong-purpose", "extendedKeyUsage does not have codeSigning"},
