@@ -64,7 +64,7 @@ struct UbootSettings {
   std::string fw_env_config;  ///< path of fw_env.config with two copies
   std::uint32_t attempts = 3;
   std::string lock_path = "/var/lock/fw_printenv.lock";  ///< the one of the U-Boot tools; another one in tests only
-  std::chrono::milliseconds lock_wait{10'000};           ///< how long another tool may hold it
+  std::chrono::milliseconds lock_wait{10'000};           ///< how long other tools may hold it or get in between
 };
 struct CustomSettings {
   std::string command;  ///< executable, called with a verb
