@@ -30,15 +30,18 @@ std::string text_of(archive* a) {
 struct WriteTarget {
   ContainerWriter::Sink sink;
   std::optional<Error> failed;
+  bool abandoned = false;
 };
 
-la_ssize_t write_bytes(archive* a, void* context, const void* data, std::size_t length) {
+la_ssize_t write_bytes(archive*, void* context, const void* data, std::size_t length) {
   auto* target = static_cast<WriteTarget*>(context);
-  auto written = target->sink({static_cast<const std::byte*>(data), length});
-  if (written.has_value()) return static_cast<la_ssize_t>(length);
-  target->failed = std::move(written).assume_error();
-  archive_set_error(a, EIO, "the output failed");
-  return -1;
+  if (target->abandoned) return -1;  // ends libarchive's attempt to complete what nobody wants any more
+  // After an error of the sink libarchive goes on writing nowhere: one that it knew of would make it leak.
+  if (!target->failed) {
+    auto written = target->sink({static_cast<const std::byte*>(data), length});
+    if (!written.has_value()) target->failed = std::move(written).assume_error();
+  }
+  return static_cast<la_ssize_t>(length);
 }
 
 Error archive_failure(archive* a, WriteTarget& target) {
@@ -120,8 +123,8 @@ ContainerWriter::ContainerWriter(Sink sink)
                        .writer = std::unique_ptr<archive, WriteArchive>(archive_write_new())}) {}
 
 ContainerWriter::~ContainerWriter() {
-  // What was not finished must not be completed behind our back.
-  if (state_->writer) archive_write_fail(state_->writer.get());
+  // What was not finished must not be completed behind our back. (archive_write_fail would leak, as of 3.6.)
+  state_->target.abandoned = true;
 }
 
 Result<void> ContainerWriter::begin_member(const std::string& name, std::uint64_t size_bytes) {
@@ -138,7 +141,8 @@ Result<void> ContainerWriter::begin_member(const std::string& name, std::uint64_
     state_->opened = true;
   }
   const auto entry = make_entry(name, size_bytes);
-  if (archive_write_header(a, entry.get()) != ARCHIVE_OK) return archive_failure(a, state_->target);
+  const bool written = archive_write_header(a, entry.get()) == ARCHIVE_OK;
+  if (!written || state_->target.failed) return archive_failure(a, state_->target);
   return success();
 }
 
@@ -146,7 +150,7 @@ Result<void> ContainerWriter::write(io::ConstBytes data) {
   archive* a = state_->writer.get();
   while (!data.empty()) {
     const la_ssize_t written = archive_write_data(a, data.data(), data.size());
-    if (written <= 0) return archive_failure(a, state_->target);
+    if (written <= 0 || state_->target.failed) return archive_failure(a, state_->target);
     data = data.subspan(static_cast<std::size_t>(written));
   }
   return success();
@@ -154,7 +158,8 @@ Result<void> ContainerWriter::write(io::ConstBytes data) {
 
 Result<void> ContainerWriter::finish() {
   archive* a = state_->writer.get();
-  if (archive_write_close(a) != ARCHIVE_OK) return archive_failure(a, state_->target);
+  const bool closed = archive_write_close(a) == ARCHIVE_OK;
+  if (!closed || state_->target.failed) return archive_failure(a, state_->target);
   return success();
 }
 

@@ -304,17 +304,36 @@ TEST(Signature, RefusesWhatIsNotExactlyOneCms) {
   }
 }
 
-/// Wherever a byte is turned over, nobody trusted has signed any more.
-TEST(Signature, RefusesEveryTurnedByte) {
+/// Wherever a bit is turned over, nobody trusted has signed any more.
+TEST(Signature, RefusesATurnedBitInEveryByte) {
   const auto cms = sign_manifest(kText, identity_of("brainpool")).value();
   const auto policy = policy_with();
   for (std::size_t i = 0; i < cms.size(); ++i) {
-    for (const char mask : {'\x01', '\x20', '\x80'}) {
-      auto turned = cms;
-      turned[i] = static_cast<char>(turned[i] ^ mask);
-      const auto verified = verify_manifest_signature(kText, turned, policy);
-      ASSERT_FALSE(verified.has_value()) << "byte " << i << " of " << cms.size() << " with " << int{mask};
-      EXPECT_TRUE(verified.error().code == Errc::signature || verified.error().code == Errc::untrusted);
+    auto turned = cms;
+    turned[i] = static_cast<char>(turned[i] ^ (1 << (i % 8)));
+    const auto verified = verify_manifest_signature(kText, turned, policy);
+    ASSERT_FALSE(verified.has_value()) << "byte " << i << " of " << cms.size();
+    EXPECT_TRUE(verified.error().code == Errc::signature || verified.error().code == Errc::untrusted);
+  }
+}
+
+/// The bytes that no signature covers and OpenSSL does not compare, and the bits that tell DER from other spellings.
+TEST(Signature, RefusesTurnedBitsOutsideWhatIsSigned) {
+  const auto policy = policy_with();
+  for (const std::string name : {"p256", "rsa3072"}) {
+    const auto cms = sign_manifest(kText, identity_of(name)).value();
+    const std::size_t signer = cms.rfind(std::string("\x02\x01\x01\x30", 4));  // SignerInfo: version, then the issuer
+    ASSERT_NE(signer, std::string::npos);
+    std::vector<std::size_t> places = {signer + 2, signer + 3};
+    for (std::size_t i = 20; i < 60; ++i) places.push_back(i);              // version, digests, content type
+    for (std::size_t i = 0; i < 60; ++i) places.push_back(signer + 3 + i);  // the issuer's name
+    for (const std::size_t place : places) {
+      for (int bit = 0; bit < 8; ++bit) {
+        auto turned = cms;
+        turned[place] = static_cast<char>(turned[place] ^ (1 << bit));
+        EXPECT_FALSE(verify_manifest_signature(kText, turned, policy).has_value())
+            << name << ": byte " << place << ", bit " << bit;
+      }
     }
   }
 }
