@@ -17,8 +17,6 @@
 namespace slotkeeper::boot {
 namespace {
 
-constexpr int kStoreRoundsMax = 5;  ///< how often others may get in between
-
 struct Environment {
   EnvironmentCopies copies;
   std::optional<std::size_t> current;  ///< nothing when no copy is valid
@@ -103,7 +101,8 @@ class UbootControl final : public BootControl {
   }
 
   [[nodiscard]] Result<void> write(const BootState* wanted, bool from_nothing) {
-    for (int round = 0; round < kStoreRoundsMax; ++round) {
+    const auto deadline = std::chrono::steady_clock::now() + settings_.lock_wait;
+    do {
       SK_TRY_ASSIGN(Environment environment, read_environment());
       const EnvironmentCopies before = environment.copies;
       SK_TRY_ASSIGN(const auto todo, plan(environment, wanted, from_nothing));
@@ -115,7 +114,7 @@ class UbootControl final : public BootControl {
         return lock.release();
       }
       SK_TRY(lock.release());
-    }
+    } while (std::chrono::steady_clock::now() < deadline);
     return make_error(Errc::busy, "other programs change the boot environment all the time");
   }
 

@@ -327,6 +327,9 @@ Block encode_uboot_confirmed(SlotId slot) {
   Fields fields(block);
   fields.put_text(4, std::string(kConfirmedVariable) + std::string(name_of(slot)));
   fields.put(0, crc32(io::ConstBytes(block).subspan(4, kUbootImageBytes - 4)));
+  // A U-Boot with a redundant environment expects a flags byte in front of the data in every environment it imports.
+  fields.put_text(kUbootImageBytes + 5, std::string(kConfirmedVariable) + std::string(name_of(slot)));
+  fields.put(kUbootImageBytes, crc32(io::ConstBytes(block).subspan(kUbootImageBytes + 5, kUbootImageBytes - 5)));
   return block;
 }
 

@@ -106,7 +106,8 @@ struct Record {
 /// Nothing when there is none, when it is damaged, or when it covers more than `capacity_bytes`.
 [[nodiscard]] std::optional<AreaSeal> decode_seal(io::ConstBytes units, RegionKind area, std::uint64_t capacity_bytes);
 
-/// U-Boot environment of 512 bytes: `env import -c ADDR 0x200 slotkeeper_confirmed`. The rest of the block is zero.
+/// Two U-Boot environments of 512 bytes, for `env import -c ADDR 0x200 slotkeeper_confirmed`: the first for a U-Boot
+/// whose environment has no flags byte, the second for one with a redundant environment. The rest of the block is zero.
 [[nodiscard]] Block encode_uboot_confirmed(SlotId slot);
 [[nodiscard]] std::optional<SlotId> decode_uboot_confirmed(io::ConstBytes block);
 

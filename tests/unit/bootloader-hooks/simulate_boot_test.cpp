@@ -126,6 +126,27 @@ TEST_F(SimulateBoot, WithoutAnEnvironmentItTakesTheLastConfirmedSlotOrNothing) {
   ok(store->close());
 }
 
+TEST_F(SimulateBoot, WithTheStateStoreTheLastConfirmedSlotIsTheOneThatIsNotCounted) {
+  const std::string store_path = folder / "state";
+  std::ofstream(store_path) << "";
+  ok(StateStore::format(*storage, store_path, 8 << 20, "test"));
+  auto store = ok(StateStore::open(*storage, store_path, StateStore::Access::write));
+  ok(store->write_last_confirmed(SlotId::a));
+  const std::vector<std::string> with_store{"--state", store_path};
+  EXPECT_EQ(start(with_store), "slot=A tries_left=3\n");
+  arm(SlotId::b);
+  EXPECT_EQ(start(with_store), "slot=B tries_left=2\n");
+  ok(boot->store(confirmed(state(), SlotId::b, kAttempts, kTransaction)));
+  EXPECT_EQ(start(with_store), "slot=B tries_left=2\n");  // cut before the store knew
+  ok(store->write_last_confirmed(SlotId::b));
+  EXPECT_EQ(start(with_store), "slot=B tries_left=2\n");
+  EXPECT_EQ(start(with_store), "slot=B tries_left=2\n");
+  run_tool({"fw_setenv", "-c", config, "BOOT_B_LEFT", "0"});
+  run_tool({"fw_setenv", "-c", config, "BOOT_A_LEFT", "0"});
+  EXPECT_EQ(start(with_store), "slot=B tries_left=0\n");
+  ok(store->close());
+}
+
 TEST_F(SimulateBoot, WithoutAnyTriesItStillStartsAConfirmedSlot) {
   arm(SlotId::b);
   run_tool({"fw_setenv", "-c", config, "BOOT_B_LEFT", "0"});

@@ -181,6 +181,14 @@ TEST(StateStoreLayout, LastConfirmedIsAUbootEnvironmentOfOneSector) {
   EXPECT_FALSE(decode_uboot_confirmed(damaged));
 }
 
+TEST(StateStoreLayout, LastConfirmedIsThereOnceMoreWithAFlagsByte) {
+  const Block block = encode_uboot_confirmed(SlotId::b);
+  const io::ConstBytes second = io::ConstBytes(block).subspan(512, 512);
+  const std::uint32_t crc = crc32(second.subspan(5));
+  for (std::size_t i = 0; i < 4; ++i) EXPECT_EQ(std::to_integer<std::uint32_t>(second[i]), (crc >> (8 * i)) & 0xffU);
+  EXPECT_EQ(io::as_text(second.subspan(5, 24)), std::string_view("slotkeeper_confirmed=B\0\0", 24));
+}
+
 TEST(StateStoreLayout, GrubBlocksDifferInTheirFirstSectorOnly) {
   const Block none = encode_grub_confirmed(std::nullopt);
   const Block a = encode_grub_confirmed(SlotId::a);
