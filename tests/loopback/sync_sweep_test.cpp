@@ -1,6 +1,6 @@
 // Lets every sync call of an install fail in turn, by strace in the kernel's place: install never reports success, and
 // the device comes back to its original.
-#include <filesystem>
+#include <iostream>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -12,6 +12,13 @@ namespace {
 
 constexpr int kSyncsMax = 500;
 
+std::string line_with(const std::string& text, const std::string& piece) {
+  const std::size_t at = text.find(piece);
+  if (at == std::string::npos) return {};
+  const std::size_t begin = text.rfind('\n', at) + 1;  // npos + 1 is 0: the first line
+  return text.substr(begin, text.find('\n', at) - begin);
+}
+
 class SyncSweep : public testing::TestWithParam<const char*> {};
 
 TEST_P(SyncSweep, InstallNeverSucceedsWhenASyncFails) {
@@ -20,19 +27,17 @@ TEST_P(SyncSweep, InstallNeverSucceedsWhenASyncFails) {
   DeviceRig device;
   const Fingerprint original = device.protected_files();
   const std::string slot_a = device.slot_hash('A');
+  const std::string environment = read_file(device.environment_file());
   int failed = 0;
+  int in_memory_only = 0;
   for (int nth = 1; nth <= kSyncsMax; ++nth) {
     SCOPED_TRACE(call + " number " + std::to_string(nth));
-    // The strace of Debian 12 counts `when` for each thread by itself.
-    std::vector<std::string> command = {"strace",
-                                        "-f",
-                                        "-qq",
-                                        "-o",
-                                        device.path("trace"),
-                                        "-e",
-                                        "trace=" + call,
-                                        "-e",
-                                        "inject=" + call + ":error=EIO:when=" + std::to_string(nth)};
+    // strace counts for each thread by itself; the syncs of an install all come from one.
+    std::vector<std::string> command = {"strace", "-f",
+                                        "-y",     "-qq",
+                                        "-o",     device.path("trace"),
+                                        "-e",     "trace=" + call,
+                                        "-e",     "inject=" + call + ":error=EIO:when=" + std::to_string(nth)};
     const auto words = device.command({"install", Material::get().bundle("2.0.0")});
     command.insert(command.end(), words.begin(), words.end());
     const Answer answer = run_program(command);
@@ -41,10 +46,20 @@ TEST_P(SyncSweep, InstallNeverSucceedsWhenASyncFails) {
       EXPECT_EQ(answer.outcome(), "armed") << answer.story();
       break;
     }
-    ++failed;
-    EXPECT_EQ(answer.exit_status, 5) << answer.story();
-    EXPECT_TRUE(answer.code() == "sync-failed" || answer.code() == "switch-indeterminate") << answer.story();
-    ASSERT_NE(answer.exit_status, 0) << answer.story();
+    // libubootenv composes in a file in memory, and syncs that. There is no storage below it that could lose anything.
+    const bool in_memory =
+        line_with(read_file(device.path("trace")), "(INJECTED)").find("/memfd:") != std::string::npos;
+    if (in_memory) {
+      ++in_memory_only;
+    } else {
+      ++failed;
+      EXPECT_EQ(answer.exit_status, 5) << answer.story();
+      EXPECT_TRUE(answer.code() == "sync-failed" || answer.code() == "switch-indeterminate") << answer.story();
+      ASSERT_NE(answer.exit_status, 0) << answer.story();
+    }
+    if (answer.outcome() == "armed") {
+      ASSERT_EQ(device.run({"rollback"}).exit_status, 0);
+    }
 
     const char runs = device.boot();
     const Answer recovered = device.run({"recover"});
@@ -64,16 +79,19 @@ TEST_P(SyncSweep, InstallNeverSucceedsWhenASyncFails) {
     ASSERT_EQ(device.variable("BOOT_ORDER").substr(0, 1), "A");
     const Answer at_rest = device.run({"recover"});
     ASSERT_EQ(at_rest.outcome(), "nothing-to-do") << at_rest.story();
+    // Slot B into the order again, so that every install has to take it out.
+    write_file(device.environment_file(), environment);
   }
-  RecordProperty("failed_calls", failed);
-  std::cout << failed << " calls of " << call << " were failed\n";
+  std::cout << failed << " calls of " << call << " on storage were failed, " << in_memory_only << " on memory\n";
 }
 
 TEST(SyncCalls, AreThoseOfTheSweep) {
   if (!may_mount()) GTEST_SKIP() << "loop devices and mounts need root";
   DeviceRig device;
-  std::vector<std::string> command = {
-      "strace", "-f", "-qq", "-o", device.path("trace"), "-e", "trace=fsync,fdatasync,syncfs,sync_file_range,msync"};
+  std::vector<std::string> command = {"strace", "-f",
+                                      "-y",     "-qq",
+                                      "-o",     device.path("trace"),
+                                      "-e",     "trace=fsync,fdatasync,syncfs,sync_file_range,msync"};
   const auto words = device.command({"install", Material::get().bundle("2.0.0")});
   command.insert(command.end(), words.begin(), words.end());
   ASSERT_EQ(run_program(command).exit_status, 0);
