@@ -172,28 +172,21 @@ Variables variables_of(uboot_ctx* context) {
   return variables;
 }
 
-Result<void> make_changes(uboot_ctx* context, const VariableChanges& changes) {
+std::string name_of(const std::string& entry) { return entry.substr(0, entry.find('=')); }
+
+/// The entries with the changes made, everything else in its place, byte for byte.
+std::vector<std::string> changed_entries(std::vector<std::string> entries, const VariableChanges& changes) {
   for (const auto& [name, value] : changes) {
-    if (libuboot_set_env(context, name.c_str(), value ? value->c_str() : nullptr) == 0) continue;
-    return make_error(Errc::internal, "libubootenv refuses to write the variable " + name);
+    const auto found = std::ranges::find(entries, name, name_of);
+    if (!value) {
+      if (found != entries.end()) entries.erase(found);
+    } else if (found != entries.end()) {
+      *found = name + "=" + *value;
+    } else {
+      entries.push_back(name + "=" + *value);
+    }
   }
-  return success();
-}
-
-/// Asked before the library is: it leaks its buffer when it finds no room.
-bool has_room(const Variables& variables, std::size_t size_bytes) {
-  std::size_t needed = kDataAt + 1;
-  for (const auto& [name, value] : variables) needed += name.size() + 1 + value.size() + 1;
-  return needed <= size_bytes;
-}
-
-/// The library's new copy without its leftovers, with the old attributes, and numbered after the current one.
-Result<EnvironmentCopy> settle(io::ConstBytes stored, const EnvironmentCopy& current) {
-  std::vector<std::string> entries = entries_of(stored);
-  for (const std::string& entry : entries_of(current)) {
-    if (is_attributes(entry)) entries.push_back(entry);
-  }
-  return copy_of(entries, current.size(), static_cast<std::uint8_t>(flags_of(current) + 1U));
+  return entries;
 }
 
 }  // namespace
@@ -204,9 +197,7 @@ Result<Variables> read_variables(const EnvironmentCopies& copies) {
 }
 
 Result<EnvironmentCopy> compose_next(const EnvironmentCopies& copies, const VariableChanges& changes) {
-  SK_TRY_ASSIGN(Loaded loaded, load(copies));
-  Variables wanted = variables_of(loaded.context.get());
-  SK_TRY(make_changes(loaded.context.get(), changes));
+  SK_TRY_ASSIGN(Variables wanted, read_variables(copies));
   for (const auto& [name, value] : changes) {
     if (value) {
       wanted[name] = *value;
@@ -214,24 +205,16 @@ Result<EnvironmentCopy> compose_next(const EnvironmentCopies& copies, const Vari
       wanted.erase(name);
     }
   }
-  const std::size_t size = copies[0].size();
-  if (!has_room(wanted, size)) return too_full(size);
-  if (libuboot_env_store(loaded.context.get()) != 0) {
-    return make_error(Errc::io_error, "libubootenv could not store the boot environment in memory");
-  }
-  SK_TRY_ASSIGN(const auto stored, loaded.file->content());
-  loaded.context.reset();  // gives the lock of the U-Boot tools back
-
   const std::size_t current = *current_copy(copies);
   const std::size_t next = 1 - current;
-  if (stored.size() != 2 * size) return make_error(Errc::internal, "libubootenv changed the size of the environment");
-  const io::ConstBytes composed = io::ConstBytes(stored).subspan(next * size, size);
-  SK_TRY_ASSIGN(auto copy, settle(composed, copies[current]));
+  SK_TRY_ASSIGN(auto copy, copy_of(changed_entries(entries_of(copies[current]), changes), copies[current].size(),
+                                   static_cast<std::uint8_t>(flags_of(copies[current]) + 1U)));
+  // The library has the last word on what the copy says.
   EnvironmentCopies after = copies;
   after[next] = copy;
   SK_TRY_ASSIGN(const Variables read_again, read_variables(after));
   if (current_copy(after) != next || read_again != wanted) {
-    return make_error(Errc::internal, "libubootenv did not keep all variables of the boot environment");
+    return make_error(Errc::internal, "libubootenv reads the new boot environment differently");
   }
   return copy;
 }

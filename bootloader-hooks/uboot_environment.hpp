@@ -1,5 +1,6 @@
-// The one door to libubootenv. The library never sees a device: it is fed a memory file with both copies, parses that
-// and stores into that; reading, locking, writing, syncing and reading back the real copies is environment_copies.cpp.
+// The one door to libubootenv. The library never sees a device: it is fed a memory file with both copies and says what
+// they mean. A new copy is composed here and given to the library again, which has to read what was meant. Reading,
+// locking, writing, syncing and reading back the real copies is environment_copies.cpp.
 //
 // One copy is: CRC-32 of the data (4 bytes, little endian as every machine we run on), a flags byte that the CRC does
 // not cover, then "name=value" strings, each ended by a zero byte, and one more zero byte behind the last. Of two valid
@@ -8,10 +9,9 @@
 // What 0.3.2 was seen to do, and what is done about it:
 //   - it reads past the copy when the closing zero byte is missing: such a copy counts as damaged and is not shown to
 //   it
-//   - behind the closing zero byte it writes what lay in its memory: replaced by zeros
-//   - it cannot write a variable that has a type in the attributes (".flags"), and drops the attributes of variables
-//     that are not set: it is not shown ".flags", which goes into the new copy as it was
-//   - it leaks memory when there is no room: asked beforehand
+//   - its store ignores the results of write and fsync, writes leftovers of its memory behind the closing zero byte,
+//     drops the attributes (".flags") of variables that are not set and leaks when there is no room: it is not used
+//   - it may refuse what an attribute forbids: it is not shown ".flags", which stays in the copy as it was
 //   - opening waits without a limit for the lock of the U-Boot tools and ignores its failure: the caller takes that
 //   lock
 //     first, with a limit, and has given it back when it calls; what it read is compared again under the lock

@@ -22,8 +22,6 @@ std::string_view name_of(Phase phase) {
       return "switch";
     case Phase::restore:
       return "restore";
-    case Phase::confirm:
-      return "confirm";
   }
   SK_INVARIANT(false && "a phase without a name");
   return {};

@@ -18,9 +18,8 @@ enum class Phase : std::uint8_t {
   check,
   switch_over,
   restore,
-  confirm,
 };
-[[nodiscard]] std::string_view name_of(Phase phase);  ///< as printed: "open", ..., "switch", "restore", "confirm"
+[[nodiscard]] std::string_view name_of(Phase phase);  ///< as printed: "open", ..., "switch", "restore"
 
 class ProgressSink {
  public:

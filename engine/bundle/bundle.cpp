@@ -1,7 +1,5 @@
 #include "engine/bundle/bundle.hpp"
 
-#include "engine/bundle/frame_codec.hpp"
-
 namespace slotkeeper::bundle {
 namespace {
 
@@ -67,7 +65,8 @@ struct Bundle::State {
   std::unique_ptr<Source> source;
   std::string manifest;
   std::string signature;
-  std::uint64_t next_position = 0;  ///< of the first member behind the signature
+  Member manifest_member;
+  Member signature_member;
 };
 
 Bundle::Bundle(std::unique_ptr<State> state) : state_(std::move(state)) {}
@@ -80,11 +79,15 @@ Source& Bundle::source() const { return *state_->source; }
 
 Result<Bundle> open_bundle(std::unique_ptr<Source> source) {
   auto state = std::make_unique<Bundle::State>();
-  SK_TRY_ASSIGN(const auto manifest, read_member(*source, 0, kManifestName, kManifestMaxBytes));
-  SK_TRY_ASSIGN(state->manifest, read_contents(*source, manifest));
-  SK_TRY_ASSIGN(const auto signature, read_member(*source, manifest.padded_end(), kSignatureName, kSignatureMaxBytes));
-  SK_TRY_ASSIGN(state->signature, read_contents(*source, signature));
-  state->next_position = signature.padded_end();
+  const auto read = [&]() -> Result<void> {
+    SK_TRY_ASSIGN(state->manifest_member, read_member(*source, 0, kManifestName, kManifestMaxBytes));
+    SK_TRY_ASSIGN(state->manifest, read_contents(*source, state->manifest_member));
+    SK_TRY_ASSIGN(state->signature_member,
+                  read_member(*source, state->manifest_member.padded_end(), kSignatureName, kSignatureMaxBytes));
+    SK_TRY_ASSIGN(state->signature, read_contents(*source, state->signature_member));
+    return success();
+  };
+  SK_TRY(with_context(read(), source->name()));
   state->source = std::move(source);
   return Bundle(std::move(state));
 }
@@ -113,87 +116,44 @@ Source& VerifiedManifest::source() const { return *state_->source; }
 
 Result<VerifiedManifest> verify_bundle(Bundle bundle, const TrustPolicy& policy) {
   auto state = std::make_unique<VerifiedManifest::State>();
-  // The signature comes first: nothing of the manifest is parsed before it is known who wrote it.
-  SK_TRY_ASSIGN(state->signers, verify_manifest_signature(bundle.manifest_text(), bundle.signature(), policy));
-  SK_TRY_ASSIGN(state->manifest, parse_manifest(bundle.manifest_text()));
-  state->text = bundle.manifest_text();
-  state->digest = sha256(io::as_bytes(state->text));
+  state->text = std::move(bundle.state_->manifest);
   state->source = std::move(bundle.state_->source);
-  SK_TRY_ASSIGN(state->layout, check_layout(*state->source, state->manifest, bundle.state_->next_position));
-  for (std::size_t i = 0; i < state->manifest.images.size(); ++i) {
-    SK_TRY_ASSIGN(auto index, read_index(*state->source, state->manifest.images[i], state->layout.indexes[i]));
-    state->indexes.push_back(std::move(index));
-  }
+  const auto verify = [&]() -> Result<void> {
+    // The signature comes first: nothing of the manifest is parsed before it is known who wrote it.
+    SK_TRY_ASSIGN(state->signers, verify_manifest_signature(state->text, bundle.state_->signature, policy));
+    SK_TRY_ASSIGN(state->manifest, parse_manifest(state->text));
+    const std::uint64_t position = bundle.state_->signature_member.padded_end();
+    SK_TRY_ASSIGN(state->layout, check_layout(*state->source, state->manifest, position));
+    for (std::size_t i = 0; i < state->manifest.images.size(); ++i) {
+      SK_TRY_ASSIGN(auto index, read_index(*state->source, state->manifest.images[i], state->layout.indexes[i]));
+      state->indexes.push_back(std::move(index));
+    }
+    return success();
+  };
+  SK_TRY(with_context(verify(), state->source->name()));
+  state->digest = sha256(io::as_bytes(state->text));
   return VerifiedManifest(std::move(state));
 }
 
 Result<Inspection> inspect_bundle_contents(Bundle& bundle) {
+  const Bundle::State& state = *bundle.state_;
   Inspection inspection;
-  SK_TRY_ASSIGN(inspection.manifest, parse_manifest(bundle.manifest_text()));
-  inspection.digest = sha256(io::as_bytes(bundle.manifest_text()));
-  SK_TRY_ASSIGN(auto layout, check_layout(bundle.source(), inspection.manifest, bundle.state_->next_position));
-  for (std::size_t i = 0; i < inspection.manifest.images.size(); ++i) {
-    SK_TRY_ASSIGN(const auto index, read_index(bundle.source(), inspection.manifest.images[i], layout.indexes[i]));
-    static_cast<void>(index);
-  }
-  inspection.members = std::move(layout.indexes);
-  inspection.members.insert(inspection.members.end(), layout.frames.begin(), layout.frames.end());
-  inspection.size_bytes = layout.end + kContainerEndBytes;
+  const auto inspect = [&]() -> Result<void> {
+    SK_TRY_ASSIGN(inspection.manifest, parse_manifest(state.manifest));
+    SK_TRY_ASSIGN(const auto layout,
+                  check_layout(*state.source, inspection.manifest, state.signature_member.padded_end()));
+    for (std::size_t i = 0; i < inspection.manifest.images.size(); ++i) {
+      SK_TRY(read_index(*state.source, inspection.manifest.images[i], layout.indexes[i]));
+    }
+    inspection.members = {state.manifest_member, state.signature_member};
+    inspection.members.insert(inspection.members.end(), layout.indexes.begin(), layout.indexes.end());
+    inspection.members.insert(inspection.members.end(), layout.frames.begin(), layout.frames.end());
+    inspection.size_bytes = layout.end + kContainerEndBytes;
+    return success();
+  };
+  SK_TRY(with_context(inspect(), state.source->name()));
+  inspection.digest = sha256(io::as_bytes(state.manifest));
   return inspection;
-}
-
-struct ImageReader::State {
-  const VerifiedManifest& manifest;
-  std::size_t image;
-  std::size_t row = 0;
-  std::uint64_t offset = 0;        ///< in the image
-  std::uint64_t frame_offset = 0;  ///< in the bundle
-  FrameDecoder decoder{};
-  std::vector<std::byte> frame{};
-  std::vector<std::byte> plain{};
-
-  void step_over(const ChunkRow& passed) {
-    offset += passed.plain_bytes;
-    frame_offset += passed.stored_bytes;
-    ++row;
-  }
-};
-
-ImageReader::ImageReader(const VerifiedManifest& manifest, std::size_t image, std::size_t first_chunk)
-    : state_(new State{.manifest = manifest, .image = image, .frame_offset = manifest.frames_offset(image)}) {
-  const auto& rows = manifest.index(image).rows;
-  SK_INVARIANT(first_chunk <= rows.size());
-  while (state_->row < first_chunk) state_->step_over(rows[state_->row]);
-}
-ImageReader::ImageReader(ImageReader&&) noexcept = default;
-ImageReader::~ImageReader() = default;
-
-Result<std::optional<Chunk>> ImageReader::next() {
-  State& state = *state_;
-  const auto& rows = state.manifest.index(state.image).rows;
-  if (state.row == rows.size()) return std::optional<Chunk>{};
-  const ChunkRow& row = rows[state.row];
-  Chunk chunk{.number = state.row, .offset = state.offset, .plain_bytes = row.plain_bytes, .zeros = false, .data = {}};
-  if ((row.flags & chunk_flag::kZeroRun) != 0) {
-    chunk.zeros = true;
-    state.step_over(row);
-    return std::optional{chunk};
-  }
-  const std::string where =
-      "chunk " + std::to_string(state.row) + " at offset " + std::to_string(state.offset) + " of the image";
-  state.frame.resize(row.stored_bytes);
-  SK_TRY(with_context(read_exactly(state.manifest.source(), state.frame_offset, state.frame), where));
-  if (sha256(state.frame) != row.stored_digest) {
-    return make_error(Errc::corrupt, where + ": the bundle's bytes do not match the signed index");
-  }
-  state.plain.resize(row.plain_bytes);
-  SK_TRY(with_context(state.decoder.decode(state.frame, state.plain), where));
-  if (sha256(state.plain) != row.plain_digest) {
-    return make_error(Errc::corrupt, where + ": the decompressed bytes do not match the signed index");
-  }
-  chunk.data = state.plain;
-  state.step_over(row);
-  return std::optional{chunk};
 }
 
 }  // namespace slotkeeper::bundle

@@ -1,9 +1,11 @@
 #include "engine/bundle/bundle_writer.hpp"
 
 #include <algorithm>
+#include <cerrno>
 #include <optional>
 #include <thread>
 
+#include "engine/bundle/bundle.hpp"
 #include "engine/bundle/chunk_index.hpp"
 #include "engine/bundle/container.hpp"
 #include "engine/bundle/frame_codec.hpp"
@@ -55,11 +57,16 @@ class TemporaryFile {
   Result<void> keep_as(const std::string& name) {
     SK_TRY(file_->sync());
     SK_TRY(file_->close());
-    SK_TRY(folder_.rename(name_, name, io::RenameKind::no_replace));
+    auto renamed = folder_.rename(name_, name, io::RenameKind::no_replace);
+    if (!renamed.has_value() && renamed.assume_error().os_errno == EEXIST) {
+      return std::move(renamed).assume_error().with_code(Errc::config);  // somebody made it meanwhile
+    }
+    SK_TRY(std::move(renamed));
     kept_ = true;
     return folder_.sync();
   }
   [[nodiscard]] io::File& file() { return *file_; }
+  [[nodiscard]] const std::string& name() const { return name_; }
   [[nodiscard]] std::uint64_t size() const { return size_; }
 
  private:
@@ -71,6 +78,7 @@ class TemporaryFile {
 };
 
 struct PackedChunk {
+  bool is_first = false;  ///< of its image
   std::vector<std::byte> plain;
   ChunkRow row;
   std::vector<std::byte> frame;
@@ -79,7 +87,8 @@ struct PackedChunk {
 
 void pack(PackedChunk& chunk, FrameEncoder& encoder) {
   chunk.row.plain_bytes = chunk.plain.size();
-  if (is_zero(chunk.plain)) {
+  // The first chunk always has a frame, so that no member is empty, which zstd would not take for its own.
+  if (!chunk.is_first && is_zero(chunk.plain)) {
     chunk.row.flags = chunk_flag::kZeroRun;
     return;
   }
@@ -133,6 +142,7 @@ class ImagePacker {
       std::vector<PackedChunk> batch;
       for (; batch.size() < kChunksAtOnce && offset < size; offset += batch.back().plain.size()) {
         PackedChunk chunk;
+        chunk.is_first = offset == 0;
         chunk.plain.resize(std::min<std::uint64_t>(chunk_bytes, size - offset));
         SK_TRY(file.read_exactly_at(offset, chunk.plain));
         whole.update(chunk.plain);
@@ -196,6 +206,38 @@ Result<std::vector<OpenedImage>> open_images(io::Storage& storage, const CreateR
   return opened;
 }
 
+/// The description of the bundle with what is known of its images before they are packed.
+Result<Manifest> describe(const CreateRequest& request, const std::vector<OpenedImage>& images) {
+  Manifest manifest = request.description;
+  manifest.images.clear();
+  for (std::size_t i = 0; i < images.size(); ++i) {
+    const std::string& volume = request.images[i].volume;
+    if (manifest.find(volume) != nullptr) return config_error("volume '" + volume + "' has two images");
+    Image image;
+    image.volume = volume;
+    image.plain_bytes = images[i].size_bytes;
+    image.index_bytes = 1;  // any number in its limits
+    manifest.images.push_back(std::move(image));
+  }
+  return manifest;
+}
+
+/// What devices would refuse is not written.
+Result<void> check_manifest(const std::string& text) {
+  auto parsed = parse_manifest(text);
+  if (parsed.has_value()) return success();
+  return std::move(parsed).assume_error().with_code(Errc::config).with_context("devices would refuse this bundle");
+}
+
+/// Opens what was written as a device will, so that a bundle that cannot be read never gets its name.
+Result<void> check_written(io::Storage& storage, const std::string& path, const CreatedBundle& created) {
+  SK_TRY_ASSIGN(auto source, open_file_source(storage, path));
+  SK_TRY_ASSIGN(auto bundle, open_bundle(std::move(source)));
+  SK_TRY_ASSIGN(const auto found, inspect_bundle_contents(bundle));
+  if (found.digest == created.digest && found.size_bytes == created.size_bytes) return success();
+  return make_error(Errc::readback_mismatch, path + " does not hold what was written");
+}
+
 Result<void> copy_frames(TemporaryFile& frames, std::uint64_t offset, std::uint64_t length, ContainerWriter& writer) {
   std::vector<std::byte> buffer(kCopyBytes);
   while (length > 0) {
@@ -254,7 +296,10 @@ Result<CreatedBundle> create_bundle(io::Storage& storage, const CreateRequest& r
   if (folder->status_of(place.name).has_value()) {
     return config_error(request.output_path + " exists already; it is not overwritten");
   }
-  // Signing is tried first: a wrong key should not cost the time of packing.
+  CreatedBundle created;
+  SK_TRY_ASSIGN(created.manifest, describe(request, images));
+  // Both are tried first: a wrong version or key should not cost the time of packing.
+  SK_TRY(check_manifest(print_manifest(created.manifest)));
   SK_TRY(with_context(sign_manifest("{}", request.identity), "signer"));
 
   std::uint64_t total = 0;
@@ -262,20 +307,13 @@ Result<CreatedBundle> create_bundle(io::Storage& storage, const CreateRequest& r
   TemporaryFile frames(*folder, "." + place.name + ".frames.tmp");
   SK_TRY(frames.create());
   ImagePacker packer(request, progress, total);
-  CreatedBundle created;
-  created.manifest = request.description;
-  created.manifest.images.clear();
   std::vector<ChunkIndex> indexes(images.size());
   for (std::size_t i = 0; i < images.size(); ++i) {
-    SK_TRY_ASSIGN(auto image, packer.pack_image(*images[i].file, request.images[i].volume, frames, indexes[i]));
-    if (created.manifest.find(image.volume) != nullptr) {
-      return config_error("volume '" + image.volume + "' has two images");
-    }
-    created.manifest.images.push_back(std::move(image));
+    SK_TRY_ASSIGN(created.manifest.images[i],
+                  packer.pack_image(*images[i].file, request.images[i].volume, frames, indexes[i]));
   }
   const std::string text = print_manifest(created.manifest);
-  // What devices would refuse is not written.
-  SK_TRY(with_context(parse_manifest(text), "the manifest cannot be read back"));
+  SK_TRY(check_manifest(text));
   created.digest = sha256(io::as_bytes(text));
   SK_TRY_ASSIGN(const auto signature, sign_manifest(text, request.identity));
 
@@ -283,6 +321,7 @@ Result<CreatedBundle> create_bundle(io::Storage& storage, const CreateRequest& r
   SK_TRY(output.create());
   SK_TRY(write_container(output, created.manifest, text, signature, indexes, frames));
   created.size_bytes = output.size();
+  SK_TRY(check_written(storage, place.folder + "/" + output.name(), created));
   SK_TRY(output.keep_as(place.name));
   return created;
 }

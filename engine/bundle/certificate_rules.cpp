@@ -21,6 +21,12 @@ std::string text_from(BIO* bio) {
   return length > 0 ? std::string(data, static_cast<std::size_t>(length)) : std::string();
 }
 
+std::string text_of_name(const X509_NAME* name) {
+  const BioPointer bio(BIO_new(BIO_s_mem()));
+  X509_NAME_print_ex(bio.get(), name, 0, XN_FLAG_RFC2253 & ~ASN1_STRFLGS_ESC_MSB);
+  return text_from(bio.get());
+}
+
 std::string curve_of(EVP_PKEY* key) {
   std::array<char, 64> name{};
   std::size_t length = 0;
@@ -75,11 +81,8 @@ Result<CertificatesPointer> read_certificates(std::string_view pem, const std::s
   return certificates;
 }
 
-std::string subject_of(const X509* certificate) {
-  const BioPointer bio(BIO_new(BIO_s_mem()));
-  X509_NAME_print_ex(bio.get(), X509_get_subject_name(certificate), 0, XN_FLAG_RFC2253 & ~ASN1_STRFLGS_ESC_MSB);
-  return text_from(bio.get());
-}
+std::string subject_of(const X509* certificate) { return text_of_name(X509_get_subject_name(certificate)); }
+std::string issuer_of(const X509* certificate) { return text_of_name(X509_get_issuer_name(certificate)); }
 
 std::string text_of_time(const ASN1_TIME* time) {
   const BioPointer bio(BIO_new(BIO_s_mem()));
@@ -110,12 +113,27 @@ std::string key_problem(EVP_PKEY* key) {
 
 std::string purpose_problem(X509* certificate) {
   // 3.0 has no purpose for code signing: the extensions are looked at here.
+  if ((X509_get_extension_flags(certificate) & EXFLAG_INVALID) != 0) return "its extensions are malformed";
   const std::uint32_t usage = X509_get_key_usage(certificate);
   if ((X509_get_extension_flags(certificate) & EXFLAG_KUSAGE) == 0 || (usage & KU_DIGITAL_SIGNATURE) == 0) {
     return "its keyUsage does not have digitalSignature";
   }
   if ((X509_get_extension_flags(certificate) & EXFLAG_XKUSAGE) == 0 ||
       (X509_get_extended_key_usage(certificate) & XKU_CODE_SIGN) == 0) {
+    return "its extendedKeyUsage does not have codeSigning";
+  }
+  return "";
+}
+
+std::string authority_problem(X509* certificate) {
+  const std::uint32_t flags = X509_get_extension_flags(certificate);
+  if ((flags & EXFLAG_INVALID) != 0) return "its extensions are malformed";
+  if ((flags & EXFLAG_CA) == 0) return "it is no certificate authority (basicConstraints)";
+  if ((flags & EXFLAG_KUSAGE) != 0 && (X509_get_key_usage(certificate) & KU_KEY_CERT_SIGN) == 0) {
+    return "its keyUsage does not have keyCertSign";
+  }
+  // An authority whose purposes are named may issue for these only.
+  if ((flags & EXFLAG_XKUSAGE) != 0 && (X509_get_extended_key_usage(certificate) & (XKU_CODE_SIGN | XKU_ANYEKU)) == 0) {
     return "its extendedKeyUsage does not have codeSigning";
   }
   return "";

@@ -4,8 +4,9 @@
 #include <archive.h>
 #include <archive_entry.h>
 #include <array>
-#include <cstring>
+#include <cerrno>
 #include <optional>
+#include <vector>
 
 namespace slotkeeper::bundle {
 namespace {
@@ -90,7 +91,7 @@ Result<std::uint64_t> parse_header(Source& source, std::uint64_t position, const
       archive_read_next_header(reader.get(), &entry) != ARCHIVE_OK) {
     if (origin.failed) return std::move(*origin.failed);
     return make_error(Errc::corrupt, "the bundle is not a whole pax archive at offset " + std::to_string(position) +
-                                         ", where '" + name + "' should begin");
+                                         ", where '" + name + "' should begin: " + text_of(reader.get()));
   }
   const char* found = archive_entry_pathname(entry);
   if (found == nullptr || name != found || archive_entry_filetype(entry) != AE_IFREG ||
@@ -126,6 +127,8 @@ ContainerWriter::~ContainerWriter() {
 Result<void> ContainerWriter::begin_member(const std::string& name, std::uint64_t size_bytes) {
   archive* a = state_->writer.get();
   if (!state_->opened) {
+    // No "hdrcharset=BINARY" here or when reading: it would put a pax header before every member, and the reader takes
+    // it for a character set that iconv must know. Names are ASCII, so no conversion touches them.
     if (archive_write_set_format_pax_restricted(a) != ARCHIVE_OK ||
         archive_write_set_bytes_per_block(a, 0) != ARCHIVE_OK ||
         archive_write_set_bytes_in_last_block(a, 1) != ARCHIVE_OK ||
@@ -155,16 +158,6 @@ Result<void> ContainerWriter::finish() {
   return success();
 }
 
-Result<std::vector<std::byte>> member_header(const std::string& name, std::uint64_t size_bytes) {
-  std::vector<std::byte> bytes;
-  ContainerWriter writer([&](io::ConstBytes data) -> Result<void> {
-    bytes.insert(bytes.end(), data.begin(), data.end());
-    return success();
-  });
-  SK_TRY(writer.begin_member(name, size_bytes));
-  return bytes;
-}
-
 Result<void> read_exactly(Source& source, std::uint64_t offset, io::Bytes into) {
   SK_TRY_ASSIGN(const auto got, source.read_at(offset, into));
   if (got == into.size()) return success();
@@ -174,9 +167,9 @@ Result<void> read_exactly(Source& source, std::uint64_t offset, io::Bytes into) 
 
 Result<Member> expect_member(Source& source, std::uint64_t position, const std::string& name,
                              std::uint64_t size_bytes) {
-  SK_TRY_ASSIGN(const auto expected, member_header(name, size_bytes));
-  std::vector<std::byte> found(expected.size());
-  SK_TRY(read_exactly(source, position, found));
+  const std::string expected = member_header(name, size_bytes);
+  std::string found(expected.size(), '\0');
+  SK_TRY(read_exactly(source, position, std::as_writable_bytes(std::span(found))));
   if (found != expected) {
     return make_error(Errc::corrupt, "the header of '" + name + "' at offset " + std::to_string(position) +
                                          " is not what the manifest says");

@@ -1,15 +1,15 @@
 // The bundle's container: an uncompressed POSIX pax archive, written and read through libarchive. The one door to
 // libarchive for this purpose.
 //
-// The writer is reproducible, so a member's header is determined by its name and size. The reader makes use of that: it
-// builds the header that should be there and compares the bytes, so nothing can hide in a header.
+// A member's header is determined by its name and size (container_header.cpp). The reader makes use of that: it builds
+// the header that must be there and compares the bytes, so nothing can hide in a header.
 #pragma once
 
 #include <cstdint>
 #include <functional>
 #include <memory>
 #include <string>
-#include <vector>
+#include <string_view>
 
 #include "engine/source/source.hpp"
 #include "partitions/io/result.hpp"
@@ -31,8 +31,9 @@ struct Member {
   }
 };
 
-/// The bytes of a member's header. Errors: internal.
-[[nodiscard]] Result<std::vector<std::byte>> member_header(const std::string& name, std::uint64_t size_bytes);
+/// The bytes in front of a member's data: one ustar header; from 8 GiB on a pax header with the size before it. They
+/// are part of the bundle's format and do not depend on the version of libarchive.
+[[nodiscard]] std::string member_header(std::string_view name, std::uint64_t size_bytes);
 
 /// Reads the member whose header begins at `position`: a regular file of this name, at most `size_max_bytes` long.
 /// Errors: corrupt (another member, a damaged header), source_unreachable.

@@ -4,6 +4,23 @@
 #include <zstd.h>
 
 namespace slotkeeper::bundle {
+namespace {
+
+/// The largest window (binary logarithm) that a frame may ask for. We unpack in one go and need no window; the limit
+/// keeps every frame readable for tools that stream.
+constexpr unsigned int kWindowLogMax = 23;
+
+/// RFC 8878, 3.1.1.1: the descriptor follows the magic number; without a single segment a window descriptor comes next.
+bool window_is_small(io::ConstBytes frame) {
+  constexpr std::byte kSingleSegment{0x20};
+  if (frame.size() < 6) return false;
+  if ((frame[4] & kSingleSegment) != std::byte{0}) return true;  // the window is the content, whose length is checked
+  const unsigned int exponent = 10 + (std::to_integer<unsigned int>(frame[5]) >> 3);
+  const bool has_mantissa = (frame[5] & std::byte{7}) != std::byte{0};
+  return exponent < kWindowLogMax || (exponent == kWindowLogMax && !has_mantissa);
+}
+
+}  // namespace
 
 struct FrameEncoder::State {
   ZSTD_CCtx* context = ZSTD_createCCtx();
@@ -46,7 +63,7 @@ FrameDecoder::~FrameDecoder() = default;
 Result<void> FrameDecoder::decode(io::ConstBytes frame, io::Bytes plain) {
   if (ZSTD_getFrameContentSize(frame.data(), frame.size()) != plain.size() ||
       ZSTD_getDictID_fromFrame(frame.data(), frame.size()) != 0 ||
-      ZSTD_findFrameCompressedSize(frame.data(), frame.size()) != frame.size()) {
+      ZSTD_findFrameCompressedSize(frame.data(), frame.size()) != frame.size() || !window_is_small(frame)) {
     return make_error(Errc::corrupt, "a frame does not hold what the chunk index says");
   }
   // The output buffer bounds what is decompressed, whatever the frame claims.

@@ -30,7 +30,8 @@ class FrameDecoder {
   FrameDecoder();
   FrameDecoder(FrameDecoder&&) noexcept;
   ~FrameDecoder();
-  /// Fills `plain` exactly. Errors: corrupt (another size, a dictionary, bytes behind the frame, damaged).
+  /// Fills `plain` exactly. Errors: corrupt (another size, a dictionary, a window above 8 MiB, bytes
+  /// behind the frame, damaged).
   [[nodiscard]] Result<void> decode(io::ConstBytes frame, io::Bytes plain);
 
  private:

@@ -9,15 +9,35 @@ namespace slotkeeper::bundle {
 namespace {
 
 constexpr std::size_t kCompatibleMax = 32;
-constexpr std::size_t kVersionMaxBytes = 128;
+constexpr std::size_t kLabelMaxBytes = 128;
 constexpr std::int64_t kNumberMax = INT64_MAX;
+
+/// A version or a device's name: it is printed and compared, so it has a length and no control characters.
+Result<void> check_label(std::string_view text, std::string_view key) {
+  const bool printable =
+      std::ranges::none_of(text, [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; });
+  if (!text.empty() && text.size() <= kLabelMaxBytes && printable) return success();
+  return make_error(Errc::corrupt, "manifest: '" + std::string(key) + "' is empty, longer than " +
+                                       std::to_string(kLabelMaxBytes) + " bytes or holds control characters");
+}
 
 Result<std::string> read_label(JsonReader& reader, std::string_view key) {
   SK_TRY_ASSIGN(auto text, reader.string(key));
-  if (text.empty() || text.size() > kVersionMaxBytes) {
-    return make_error(Errc::corrupt, "manifest: '" + std::string(key) + "' is empty or too long");
-  }
+  SK_TRY(check_label(text, key));
   return text;
+}
+
+Result<std::vector<std::string>> read_labels(JsonReader& reader, std::string_view key) {
+  SK_TRY_ASSIGN(auto list, reader.strings(key));
+  for (const auto& text : list) SK_TRY(check_label(text, key));
+  return list;
+}
+
+/// A key that this version does not know was written by a newer one that meant something by it.
+Result<void> refuse_unknown(const JsonReader& reader) {
+  auto finished = reader.finish();
+  if (!finished.has_value()) return std::move(finished).assume_error().with_code(Errc::unsupported);
+  return success();
 }
 
 Result<std::uint64_t> read_amount(JsonReader& reader, std::string_view key, std::uint64_t min, std::uint64_t max) {
@@ -48,7 +68,7 @@ Result<Image> read_image(const Json& value) {
     if (encrypted->as_bool() == nullptr) return make_error(Errc::corrupt, "manifest: 'encrypted' is not true or false");
     image.encrypted = *encrypted->as_bool();
   }
-  SK_TRY(reader.finish());
+  SK_TRY(refuse_unknown(reader));
   return image;
 }
 
@@ -74,8 +94,8 @@ Result<void> read_optional_parts(JsonReader& reader, Manifest& manifest) {
     JsonReader group_reader(*group, "manifest: firmware-group");
     FirmwareGroup read;
     SK_TRY_ASSIGN(read.version, group_reader.integer("version", 0, kNumberMax));
-    SK_TRY_ASSIGN(read.admits, group_reader.strings("admits"));
-    SK_TRY(group_reader.finish());
+    SK_TRY_ASSIGN(read.admits, read_labels(group_reader, "admits"));
+    SK_TRY(refuse_unknown(group_reader));
     manifest.firmware_group = std::move(read);
   }
   if (const Json* config = reader.optional_member("config")) {
@@ -83,7 +103,10 @@ Result<void> read_optional_parts(JsonReader& reader, Manifest& manifest) {
     ConfigSchema read;
     SK_TRY_ASSIGN(read.schema, config_reader.integer("schema", 0, kNumberMax));
     SK_TRY_ASSIGN(read.readable_by, config_reader.integer("readable-by", 0, kNumberMax));
-    SK_TRY(config_reader.finish());
+    SK_TRY(refuse_unknown(config_reader));
+    if (read.readable_by > read.schema) {
+      return make_error(Errc::corrupt, "manifest: 'readable-by' is greater than the schema itself");
+    }
     manifest.config = read;
   }
   return success();
@@ -121,7 +144,7 @@ Result<Manifest> parse_manifest(std::string_view json) {
   }
   Manifest manifest;
   SK_TRY_ASSIGN(manifest.version, read_label(reader, "version"));
-  SK_TRY_ASSIGN(manifest.compatible, reader.strings("compatible"));
+  SK_TRY_ASSIGN(manifest.compatible, read_labels(reader, "compatible"));
   if (manifest.compatible.empty() || manifest.compatible.size() > kCompatibleMax) {
     return make_error(Errc::corrupt,
                       "manifest: 'compatible' must name 1 to " + std::to_string(kCompatibleMax) + " devices");
@@ -130,8 +153,7 @@ Result<Manifest> parse_manifest(std::string_view json) {
   SK_TRY(read_optional_parts(reader, manifest));
   SK_TRY_ASSIGN(const Json* images, reader.member("images"));
   SK_TRY_ASSIGN(manifest.images, read_images(*images));
-  auto finished = reader.finish();
-  if (!finished.has_value()) return std::move(finished).assume_error().with_code(Errc::unsupported);
+  SK_TRY(refuse_unknown(reader));
   return manifest;
 }
 

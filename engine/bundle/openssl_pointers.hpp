@@ -35,6 +35,9 @@ using StoreContextPointer = std::unique_ptr<X509_STORE_CTX, FreeBy<X509_STORE_CT
 
 [[nodiscard]] BioPointer memory_bio(std::string_view text);
 
+/// Why a CMS that was parsed from these bytes is not a detached signature in strict DER; empty when it is.
+[[nodiscard]] std::string form_problem(CMS_ContentInfo* cms, std::string_view der);
+
 /// Takes OpenSSL's queue of errors as text and empties it.
 [[nodiscard]] std::string take_openssl_errors();
 
@@ -42,6 +45,7 @@ using StoreContextPointer = std::unique_ptr<X509_STORE_CTX, FreeBy<X509_STORE_CT
 [[nodiscard]] Result<CertificatesPointer> read_certificates(std::string_view pem, const std::string& origin);
 
 [[nodiscard]] std::string subject_of(const X509* certificate);
+[[nodiscard]] std::string issuer_of(const X509* certificate);
 [[nodiscard]] std::string text_of_time(const ASN1_TIME* time);
 
 /// "RSA 3072", "brainpoolP256r1"
@@ -53,6 +57,9 @@ using StoreContextPointer = std::unique_ptr<X509_STORE_CTX, FreeBy<X509_STORE_CT
 
 /// Why a certificate may not sign firmware; empty when it may.
 [[nodiscard]] std::string purpose_problem(X509* certificate);
+
+/// Why a certificate may not have issued the certificate of a signer; empty when it may.
+[[nodiscard]] std::string authority_problem(X509* certificate);
 
 /// Why the signature on a certificate does not count; empty when it does.
 [[nodiscard]] std::string certificate_signature_problem(X509* certificate);

@@ -218,6 +218,7 @@ class Parser {
 Result<void> check_command(const std::string& typed) {
   if (typed.empty()) return success();
   std::vector<std::string_view> known;
+  known.reserve(kCommands.size());
   for (const Row& row : kCommands) known.push_back(row.name);
   if (std::ranges::find(known, typed) != known.end()) return success();
   if (is_group(typed)) return success();

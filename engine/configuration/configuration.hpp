@@ -62,9 +62,12 @@ struct Configuration {
 /// directories pass. Errors: config, not_supported_yet, io_error.
 [[nodiscard]] Result<void> check_configuration(io::Storage& storage, const Configuration& configuration);
 
+/// Only the first of these: what `recover` needs. A hook of wrong ownership must not keep a device from coming up.
+[[nodiscard]] Result<void> check_permanent_partition(io::Storage& storage, const Configuration& configuration);
+
 /// The health checks, sorted by name, as absolute paths; ownership is checked as above, hidden files are left out. For
-/// `provision`, `preflight`, `install` and `confirm`. Errors: config when there is none and allow-empty is false, or one
-/// is not executable.
+/// `provision`, `preflight`, `install` and `confirm`. Errors: config when there is none and allow-empty is false, or
+/// one is not executable.
 [[nodiscard]] Result<std::vector<std::string>> find_health_checks(io::Storage& storage,
                                                                   const Configuration& configuration);
 

@@ -29,25 +29,6 @@ Result<bool> is_mount_point(io::Storage& storage, const std::string& path, const
   return false;
 }
 
-// Without its mount the path is an empty directory of the firmware's own filesystem: a snapshot of it would be empty
-// and a restore would write into the slot.
-Result<void> check_permanent_partition(io::Storage& storage, const Configuration& configuration) {
-  const std::string& path = configuration.permanent_path;
-  const std::string context = configuration.path + ": permanent.path: ";
-  auto status = storage.status_of(path);
-  if (status.has_error()) {
-    if (is_absent(status.assume_error())) return make_error(Errc::config, context + path + " does not exist");
-    return std::move(status).assume_error().with_context("the permanent partition");
-  }
-  if (status.assume_value().type != io::EntryType::directory)
-    return make_error(Errc::config, context + path + " is not a directory");
-  SK_TRY_ASSIGN(const bool mounted, is_mount_point(storage, path, status.assume_value()));
-  if (!mounted)
-    return make_error(Errc::config,
-                      context + "nothing is mounted at " + path + "; the permanent partition must be mounted there");
-  return success();
-}
-
 Result<void> check_owner(const std::string& path, const io::EntryStatus& status) {
   if (status.owner != 0)
     return make_error(Errc::config, path + " belongs to user " + std::to_string(status.owner) +
@@ -106,6 +87,25 @@ Result<void> check_hooks(io::Storage& storage, const Configuration& configuratio
 }
 
 }  // namespace
+
+// Without its mount the path is an empty directory of the firmware's own filesystem: a snapshot of it would be empty
+// and a restore would write into the slot.
+Result<void> check_permanent_partition(io::Storage& storage, const Configuration& configuration) {
+  const std::string& path = configuration.permanent_path;
+  const std::string context = configuration.path + ": permanent.path: ";
+  auto status = storage.status_of(path);
+  if (status.has_error()) {
+    if (is_absent(status.assume_error())) return make_error(Errc::config, context + path + " does not exist");
+    return std::move(status).assume_error().with_context("the permanent partition");
+  }
+  if (status.assume_value().type != io::EntryType::directory)
+    return make_error(Errc::config, context + path + " is not a directory");
+  SK_TRY_ASSIGN(const bool mounted, is_mount_point(storage, path, status.assume_value()));
+  if (!mounted)
+    return make_error(Errc::config,
+                      context + "nothing is mounted at " + path + "; the permanent partition must be mounted there");
+  return success();
+}
 
 Result<void> check_configuration(io::Storage& storage, const Configuration& configuration) {
   SK_TRY(check_permanent_partition(storage, configuration));

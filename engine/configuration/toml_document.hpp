@@ -10,7 +10,7 @@
 
 namespace slotkeeper {
 
-inline constexpr std::size_t kTomlMaxBytes = 64 * 1024;
+inline constexpr std::size_t kTomlMaxBytes = std::size_t{64} * 1024;
 
 struct TomlMember;
 

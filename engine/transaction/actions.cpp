@@ -102,6 +102,7 @@ NextEvent restore(Device& device) {
     device.wrote = device.wrote || report.changed;
     report_paths(device, "restored", report.replaced);
     report_paths(device, "removed", report.removed);
+    if (!report.kept.empty()) report_paths(device, "kept", report.kept);
     return success();
   };
   auto restored = carry_out();
@@ -121,7 +122,7 @@ NextEvent send_back(Device& device) {
 }
 
 NextEvent finish_confirm(Device& device) {
-  device.phase = Phase::confirm;
+  device.phase.reset();
   TransactionRecord& record = *device.record;
   SK_TRY_ASSIGN(const auto facts, device.boot_facts());
   SK_TRY(device.store_environment(
@@ -150,7 +151,7 @@ NextEvent abandon(Device& device) {
 std::optional<Failure> recorded_failure(const TransactionRecord& record) {
   if (!record.cause) return std::nullopt;
   std::optional<Phase> phase;
-  for (int i = 0; i <= static_cast<int>(Phase::confirm); ++i) {
+  for (int i = 0; i <= static_cast<int>(Phase::restore); ++i) {
     if (name_of(static_cast<Phase>(i)) == record.cause->phase) phase = static_cast<Phase>(i);
   }
   return Failure{make_error(errc_from_name(record.cause->code).value_or(Errc::internal), record.cause->message), phase};

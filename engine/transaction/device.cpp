@@ -6,6 +6,8 @@
 
 namespace slotkeeper {
 
+std::string_view engine_version() { return SLOTKEEPER_VERSION; }
+
 std::uint32_t Device::attempts() const { return boot->traits().attempts; }
 
 Result<std::unique_ptr<io::Directory>> Device::open_permanent() const {
@@ -59,7 +61,7 @@ Json Device::history_entry(Outcome outcome, const std::optional<Failure>& why) c
   Json entry = JsonObject{{"id", Json()},
                           {"outcome", name_of(outcome)},
                           {"ended", rfc3339(settings.host.now())},
-                          {"engine", kEngineVersion}};
+                          {"engine", engine_version()}};
   if (why) {
     std::string message = escape_bytes(why->error.message.substr(0, kHistoryMessageMaxBytes));
     entry.set("code", info(why->error.code).name);
@@ -137,13 +139,14 @@ Result<SlotId> booted_slot(EngineSettings& settings, boot::BootControl& boot) {
 }
 
 Result<std::unique_ptr<Device>> open_device(EngineSettings& settings, OpenFor purpose) {
-  SK_TRY(check_configuration(settings.storage, settings.configuration));
+  const bool writes = purpose != OpenFor::reading;
+  SK_TRY(purpose == OpenFor::recovering ? check_permanent_partition(settings.storage, settings.configuration)
+                                        : check_configuration(settings.storage, settings.configuration));
   SK_TRY_ASSIGN(auto boot, make_boot_control(settings));
   auto booted = booted_slot(settings, *boot);
-  if (!booted.has_value() && purpose == OpenFor::writing) return std::move(booted).as_failure();
-  SK_TRY_ASSIGN(auto store,
-                StateStore::open(settings.storage, settings.configuration.store_path,
-                                 purpose == OpenFor::writing ? StateStore::Access::write : StateStore::Access::read));
+  if (!booted.has_value() && writes) return std::move(booted).as_failure();
+  SK_TRY_ASSIGN(auto store, StateStore::open(settings.storage, settings.configuration.store_path,
+                                             writes ? StateStore::Access::write : StateStore::Access::read));
   SK_TRY_ASSIGN(auto boot_id, settings.host.boot_id());
   SK_TRY_ASSIGN(const auto facts_record, store->read_record(RecordKind::facts));
   if (!facts_record) {

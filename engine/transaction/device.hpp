@@ -12,7 +12,7 @@
 
 namespace slotkeeper {
 
-inline constexpr std::string_view kEngineVersion = "0.1.0";
+[[nodiscard]] std::string_view engine_version();  ///< "0.1.0"
 inline constexpr std::size_t kHistoryMessageMaxBytes = 400;
 
 /// Opened once per command. Holds the store's lock until it goes away.
@@ -28,6 +28,7 @@ struct Device {
   // What the command's result will say.
   bool reboot_needed = false;
   bool wrote = false;      ///< anything durable was changed
+  bool compacted = false;  ///< this install removed something from the permanent partition
   bool fell_back = false;  ///< another slot runs than the confirmed one; it is the confirmed one now
   std::optional<Failure> cause;
   JsonObject report;
@@ -64,7 +65,7 @@ struct Device {
   [[nodiscard]] Json history_entry(Outcome outcome, const std::optional<Failure>& why) const;
 };
 
-enum class OpenFor : std::uint8_t { reading, writing };
+enum class OpenFor : std::uint8_t { reading, writing, recovering };
 
 /// Errors: config, unknown_slot (only for writing), not_provisioned, state_store, foreign_record, busy,
 /// boot_environment is not among them: the environment is read when it is needed.

@@ -1,58 +1,29 @@
 #include "engine/transaction/health.hpp"
 
-#include <algorithm>
-
 namespace slotkeeper {
 namespace {
 
 constexpr std::size_t kShownOutputMaxBytes = 2048;
 
-Result<std::vector<std::string>> executables_of(io::Storage& storage, const std::string& directory) {
-  std::vector<std::string> names;
-  auto folder = storage.open_directory(directory);
-  if (!folder.has_value()) {
-    if (folder.assume_error().os_errno == ENOENT) return names;
-    return std::move(folder).as_failure();
-  }
-  SK_TRY(folder.assume_value()->visit_entries([&](const io::DirectoryEntry& entry) -> Result<void> {
-    if (!entry.name.starts_with('.')) names.push_back(entry.name);
-    return success();
-  }));
-  std::ranges::sort(names);
-  for (const auto& name : names) {
-    SK_TRY_ASSIGN(const auto status, folder.assume_value()->status_of(name));
-    if (status.type != io::EntryType::regular || (status.mode & 0111) == 0) {
-      return make_error(Errc::config, directory + "/" + name + " is not an executable file");
-    }
-  }
-  SK_TRY(folder.assume_value()->close());
-  return names;
-}
-
 }  // namespace
 
 Result<std::vector<HealthCheck>> run_health_checks(Device& device) {
-  device.phase = Phase::confirm;
+  device.phase.reset();
   const Configuration& configuration = device.configuration();
-  SK_TRY_ASSIGN(const auto names, executables_of(device.storage(), configuration.health_directory));
-  if (names.empty() && !configuration.health_allow_empty) {
-    return make_error(Errc::config, "there are no health checks in " + configuration.health_directory +
-                                        " and [health] allow-empty is not set");
-  }
+  SK_TRY_ASSIGN(const auto paths, find_health_checks(device.storage(), configuration));
   std::vector<HealthCheck> checks;
-  for (const auto& name : names) {
+  for (const auto& path : paths) {
     const std::vector<std::string> environment = {
         "SLOTKEEPER_SLOT=" + std::string(name_of(device.booted)),
         "SLOTKEEPER_TRANSACTION=" + (device.record ? device.record->id : std::string()),
         "SLOTKEEPER_VERSION=" + (device.record ? device.record->image.version : std::string())};
-    SK_TRY_ASSIGN(const auto outcome,
-                  device.settings.host.run({.executable = configuration.health_directory + "/" + name,
-                                            .arguments = {},
-                                            .environment = environment,
-                                            .time_limit = configuration.health_timeout}));
+    SK_TRY_ASSIGN(const auto outcome, device.settings.host.run({.executable = path,
+                                                                .arguments = {},
+                                                                .environment = environment,
+                                                                .time_limit = configuration.health_timeout}));
     std::string output = outcome.standard_output + outcome.standard_error;
     if (output.size() > kShownOutputMaxBytes) output.resize(kShownOutputMaxBytes);
-    checks.push_back({.name = name,
+    checks.push_back({.name = path.substr(path.rfind('/') + 1),
                       .exit_status = outcome.exit_status,
                       .timed_out = outcome.timed_out,
                       .output = std::move(output)});

@@ -47,7 +47,7 @@ Result<std::string> make_uuid(io::Host& host) {
 Result<void> begin(Device& device, const bundle::VerifiedManifest& manifest, const UpdatePlan& plan) {
   const Configuration& configuration = device.configuration();
   TransactionRecord record;
-  record.engine_version = kEngineVersion;
+  record.engine_version = engine_version();
   SK_TRY_ASSIGN(record.id, make_uuid(device.settings.host));
   record.state = State::begun;
   record.original = device.booted;

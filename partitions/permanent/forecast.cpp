@@ -21,7 +21,7 @@ enum class Rounding : std::uint8_t { down, up };
 /// Tenths of MiB in digits. What must still be freed is rounded up and what there is down, so that who follows the
 /// figure is never short.
 std::string mebibytes(std::uint64_t bytes, Rounding rounding) {
-  constexpr Wide kMebibyte = 1024 * 1024;
+  constexpr Wide kMebibyte = Wide{1024} * 1024;
   const Wide tenths = (Wide(bytes) * 10 + (rounding == Rounding::up ? kMebibyte - 1 : 0)) / kMebibyte;
   return std::to_string(static_cast<std::uint64_t>(tenths / 10)) + "." +
          std::to_string(static_cast<std::uint64_t>(tenths % 10)) + " MiB";

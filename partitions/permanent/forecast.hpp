@@ -55,6 +55,6 @@ struct Forecast {
 [[nodiscard]] Amount migration_headroom_of(const Inventory& inventory, std::uint64_t block_bytes);
 
 /// Bytes and inodes that the events of one update may add to logs.
-inline constexpr Amount kEventReserve{.bytes = 64 * 1024, .inodes = 4};
+inline constexpr Amount kEventReserve{.bytes = std::uint64_t{64} * 1024, .inodes = 4};
 
 }  // namespace slotkeeper::permanent

@@ -11,7 +11,7 @@
 namespace slotkeeper::permanent {
 namespace {
 
-constexpr std::size_t kBufferBytes = 256 * 1024;
+constexpr std::size_t kBufferBytes = std::size_t{256} * 1024;
 constexpr std::size_t kBusyPathsMax = 20;
 
 bool reads_contents(HashScope scope, ClassKind kind) {

@@ -12,7 +12,7 @@
 namespace slotkeeper::permanent {
 namespace {
 
-constexpr std::size_t kZerosBytes = 1024 * 1024;
+constexpr std::size_t kZerosBytes = std::size_t{1024} * 1024;
 constexpr std::uint32_t kOwnMode = 0700;
 
 /// Makes a directory durable, with its name, where it is missing.

@@ -8,10 +8,10 @@ namespace {
 constexpr std::uint64_t kMost = std::numeric_limits<std::uint64_t>::max();
 constexpr std::size_t kInlineTargetBytes = 59;  ///< ext4 keeps shorter link targets in the inode
 /// What a name of the reserve takes in its directory at most, twice over because a split leaves blocks half empty.
-constexpr std::uint64_t kNameBytes = 2 * 64;
+constexpr std::uint64_t kNameBytes = std::uint64_t{2} * 64;
 /// A large file on a nearly full partition is scattered: one block of extents describes some 340 pieces, in the worst
 /// case of one block each.
-constexpr std::uint64_t kLargeFileBytes = 1024 * 1024;
+constexpr std::uint64_t kLargeFileBytes = std::uint64_t{1024} * 1024;
 constexpr std::uint64_t kPiecesPerExtentBlock = 340;
 
 std::uint64_t plus(std::uint64_t a, std::uint64_t b) { return a > kMost - b ? kMost : a + b; }

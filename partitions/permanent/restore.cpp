@@ -82,7 +82,7 @@ class Installation {
     touch_parent_of(path);
     const bool is_directory = status.type == io::EntryType::directory;
     if (is_directory) {
-      const Result<void> removed = root_.remove_directory(path);
+      Result<void> removed = root_.remove_directory(path);
       if (removed.has_value()) return success();
       if (removed.assume_error().os_errno != ENOTEMPTY && removed.assume_error().os_errno != EEXIST) return removed;
       return move_aside(path);
@@ -95,10 +95,11 @@ class Installation {
 
   Result<void> move_aside(const std::string& path) {
     const std::string kept = std::string(kOwnDirectory) + "/" + std::string(kKeptDirectory);
-    const Result<void> made = root_.create_directory(kept, 0700);
+    Result<void> made = root_.create_directory(kept, 0700);
     if (!made.has_value() && made.assume_error().os_errno != EEXIST) return made;
     for (std::uint64_t number = 1; number <= kKeptNumbersMax; ++number) {
-      const std::string place = kept + "/" + std::to_string(number) + "-" + last_name_of(path).substr(0, 200);
+      std::string place = kept + "/";
+      place += std::to_string(number) + "-" + last_name_of(path).substr(0, 200);
       const Result<void> moved = root_.rename(path, place, io::RenameKind::no_replace);
       if (!moved.has_value() && moved.assume_error().os_errno == EEXIST) continue;
       SK_TRY(moved);
@@ -136,7 +137,7 @@ class Installation {
     SK_TRY(root_.create_hard_link(entry.hard_link, temporary));
     SK_TRY(root_.rename(temporary, entry.path, io::RenameKind::replace));
     // Renaming a name onto another one of the same file does nothing and leaves both.
-    const Result<void> removed = root_.remove_file(temporary);
+    Result<void> removed = root_.remove_file(temporary);
     if (!removed.has_value() && !is_gone(removed.assume_error())) return removed;
     touch_parent_of(entry.path);
     touched_.insert(reserve_path());
@@ -149,7 +150,7 @@ class Installation {
     if (!status.has_value() && is_gone(status.assume_error())) return success();
     SK_TRY(status);
     const bool is_directory = status.assume_value().type == io::EntryType::directory;
-    const Result<void> removed = is_directory ? root_.remove_directory(path) : root_.remove_file(path);
+    Result<void> removed = is_directory ? root_.remove_directory(path) : root_.remove_file(path);
     // Somebody has put a log there meanwhile.
     if (!removed.has_value() && is_directory && removed.assume_error().os_errno == ENOTEMPTY) return success();
     SK_TRY(removed);

@@ -10,7 +10,7 @@
 namespace slotkeeper::permanent {
 namespace {
 
-constexpr std::size_t kBufferBytes = 256 * 1024;
+constexpr std::size_t kBufferBytes = std::size_t{256} * 1024;
 
 io::Attributes attributes_of(const Entry& entry) {
   return {.mode = entry.status.mode,

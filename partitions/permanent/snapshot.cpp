@@ -13,7 +13,7 @@
 namespace slotkeeper::permanent {
 namespace {
 
-constexpr std::size_t kBufferBytes = 256 * 1024;
+constexpr std::size_t kBufferBytes = std::size_t{256} * 1024;
 
 /// True when an error says that the entry became something else since it was looked at.
 bool is_replaced(const Error& error) {
@@ -207,7 +207,7 @@ std::uint64_t snapshot_bound_bytes(const Inventory& inventory) {
     plain += kFixed + (records + kBlock - 1) / kBlock * kBlock;
     if (has_contents(entry)) plain += (entry.status.size_bytes + kBlock - 1) / kBlock * kBlock;
   }
-  return plain + plain / 128 + 64 * 1024;
+  return plain + plain / 128 + std::uint64_t{64} * 1024;
 }
 
 }  // namespace slotkeeper::permanent

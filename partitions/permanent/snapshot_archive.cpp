@@ -11,7 +11,8 @@
 namespace slotkeeper::permanent {
 namespace {
 
-constexpr std::size_t kBlockBytes = 64 * 1024;  ///< the area is written in multiples of this, but for the last piece
+constexpr std::size_t kBlockBytes =
+    std::size_t{64} * 1024;  ///< the area is written in multiples of this, but for the last piece
 
 /// What a pax archive has no field for goes with the entry as attributes of these names. They have no namespace that
 /// Linux knows, so no attribute of a file is ever called so.
@@ -22,10 +23,7 @@ constexpr std::string_view kSocketType = "socket";
 constexpr std::string_view kMountType = "mount";
 
 struct FreeWriter {
-  void operator()(archive* handle) const {
-    archive_write_fail(handle);  // else an unfinished archive would be finished here, with nobody to look at the result
-    archive_write_free(handle);
-  }
+  void operator()(archive* handle) const { archive_write_free(handle); }
 };
 struct FreeReader {
   void operator()(archive* handle) const { archive_read_free(handle); }
@@ -110,9 +108,14 @@ void describe(archive_entry* out, const SnapshotReader::Item& item) {
   if (item.is_mount) add_attribute(out, kTypeAttribute, kMountType);
 }
 
+/// libarchive finishes an archive that is given up, and leaks when its callback fails. So the callback always succeeds;
+/// what failed is kept and asked for after every call, and nothing is stored any more.
 class Writer final : public SnapshotArchiveWriter {
  public:
   explicit Writer(StoreArea& area) : area_(area), handle_(archive_write_new()) {}
+  Writer(const Writer&) = delete;
+  Writer& operator=(const Writer&) = delete;
+  ~Writer() override { given_up_ = true; }
 
   Result<void> open() {
     archive* const a = handle_.get();
@@ -141,20 +144,19 @@ class Writer final : public SnapshotArchiveWriter {
     const EntryHandle entry(archive_entry_new());
     if (!entry) throw std::bad_alloc();
     describe(entry.get(), item);
-    if (archive_write_header(handle_.get(), entry.get()) != ARCHIVE_OK) return failure(item.entry.path);
+    if (archive_write_header(handle_.get(), entry.get()) != ARCHIVE_OK || error_) return failure(item.entry.path);
     path_ = item.entry.path;
     return success();
   }
 
   Result<void> add_contents(io::ConstBytes data) override {
-    if (archive_write_data(handle_.get(), data.data(), data.size()) != static_cast<la_ssize_t>(data.size())) {
-      return failure(path_);
-    }
+    const la_ssize_t count = archive_write_data(handle_.get(), data.data(), data.size());
+    if (count != static_cast<la_ssize_t>(data.size()) || error_) return failure(path_);
     return success();
   }
 
   Result<Facts> finish() override {
-    if (archive_write_close(handle_.get()) != ARCHIVE_OK) return failure("the end of the archive");
+    if (archive_write_close(handle_.get()) != ARCHIVE_OK || error_) return failure("the end of the archive");
     if (offset_ > area_.capacity_bytes()) {
       return make_error(Errc::no_space, "the snapshot of the configuration takes " + std::to_string(offset_) +
                                             " bytes and its area in the state store has " +
@@ -166,24 +168,21 @@ class Writer final : public SnapshotArchiveWriter {
   }
 
  private:
-  static la_ssize_t on_write(archive* handle, void* self, const void* data, std::size_t length) {
-    const auto bytes = io::ConstBytes(static_cast<const std::byte*>(data), length);
-    if (static_cast<Writer*>(self)->store(bytes)) return static_cast<la_ssize_t>(length);
-    archive_set_error(handle, EIO, "the state store failed");
-    return -1;
+  static la_ssize_t on_write(archive*, void* self, const void* data, std::size_t length) {
+    static_cast<Writer*>(self)->store(io::ConstBytes(static_cast<const std::byte*>(data), length));
+    return static_cast<la_ssize_t>(length);
   }
 
-  bool store(io::ConstBytes data) {
-    if (error_) return false;
+  void store(io::ConstBytes data) {
+    if (given_up_ || error_) return;
     if (offset_ + data.size() <= area_.capacity_bytes()) {
       if (Result<void> written = area_.write_at(offset_, data); !written.has_value()) {
         error_ = std::move(written).assume_error();
-        return false;
+        return;
       }
     }
     digest_.update(data);
     offset_ += data.size();
-    return true;
   }
 
   Error failure(const std::string& path) {
@@ -193,11 +192,12 @@ class Writer final : public SnapshotArchiveWriter {
   }
 
   StoreArea& area_;
+  bool given_up_ = false;
   std::uint64_t offset_ = 0;
   Sha256Stream digest_;
   std::optional<Error> error_;
   std::string path_;
-  std::unique_ptr<archive, FreeWriter> handle_;
+  std::unique_ptr<archive, FreeWriter> handle_;  // last, so that it goes first: it may still call `store`
 };
 
 class Reader final : public SnapshotReader {

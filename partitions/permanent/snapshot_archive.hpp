@@ -11,7 +11,7 @@
 namespace slotkeeper::permanent {
 
 /// Extended attributes of one entry, names and values together: what a reader of the archive takes.
-inline constexpr std::size_t kAttributesMaxBytes = 512 * 1024;
+inline constexpr std::size_t kAttributesMaxBytes = std::size_t{512} * 1024;
 
 class SnapshotArchiveWriter {
  public:

@@ -8,7 +8,7 @@
 namespace slotkeeper::permanent {
 namespace {
 
-constexpr std::size_t kBufferBytes = 256 * 1024;
+constexpr std::size_t kBufferBytes = std::size_t{256} * 1024;
 
 Error damaged(const std::string& what) {
   return make_error(Errc::state_store, "the snapshot's archive is inconsistent: " + what);

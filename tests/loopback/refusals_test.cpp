@@ -27,6 +27,8 @@ struct Refusal {
   RigSettings settings;
 };
 
+void PrintTo(const Refusal& refusal, std::ostream* out) { *out << refusal.name; }
+
 std::vector<std::string> install_good() { return {"install", Material::get().bundle("2.0.0")}; }
 
 std::string outcome_of(int exit_status) {
@@ -433,8 +435,9 @@ INSTANTIATE_TEST_SUITE_P(
                 ".",
                 {}},
         Refusal{"SlotC",
-                [](DeviceRig&) {
-                  return std::vector<std::string>{"status", "--booted-slot", "C"};
+                [](DeviceRig& device) {
+                  device.booted = 'C';
+                  return std::vector<std::string>{"status"};
                 },
                 2,
                 "usage",

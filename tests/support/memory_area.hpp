@@ -20,6 +20,9 @@ class MemoryArea final : public StoreArea {
     return success();
   }
   [[nodiscard]] Result<void> write_at(std::uint64_t offset, io::ConstBytes data) override {
+    if (writes_until_failure_ && (*writes_until_failure_)-- == 0) {
+      return make_error(Errc::sync_failed, "the area's device is gone", 5);
+    }
     if (offset + data.size() > capacity_bytes_) return make_error(Errc::internal, "a write beyond the area's end");
     if (bytes_.size() < offset + data.size()) bytes_.resize(offset + data.size());
     std::copy(data.begin(), data.end(), bytes_.begin() + static_cast<std::ptrdiff_t>(offset));
@@ -36,12 +39,15 @@ class MemoryArea final : public StoreArea {
   }
   [[nodiscard]] Result<std::optional<AreaSeal>> read_seal() override { return seal_; }
   [[nodiscard]] Result<std::size_t> read_at(std::uint64_t offset, io::Bytes into) override {
+    if (fails_to_read_) return make_error(Errc::io_error, "the area's device is gone", 5);
     if (offset >= bytes_.size()) return std::size_t{0};
     const std::size_t count = std::min<std::size_t>(into.size(), bytes_.size() - offset);
     std::memcpy(into.data(), bytes_.data() + offset, count);
     return count;
   }
 
+  void fail_write(std::uint64_t after_writes) { writes_until_failure_ = after_writes; }
+  void fail_reads(bool fails) { fails_to_read_ = fails; }
   void flip_bit_at(std::size_t offset) { bytes_.at(offset) ^= std::byte{1}; }
   void flip_bit_before_seal(std::size_t offset) { flip_before_seal_ = offset; }
   [[nodiscard]] const std::vector<std::byte>& bytes() const { return bytes_; }
@@ -52,6 +58,8 @@ class MemoryArea final : public StoreArea {
   std::vector<std::byte> bytes_;
   std::optional<AreaSeal> seal_;
   std::optional<std::size_t> flip_before_seal_;
+  std::optional<std::uint64_t> writes_until_failure_;
+  bool fails_to_read_ = false;
 };
 
 }  // namespace slotkeeper::test

@@ -7,6 +7,7 @@ Result<CompactedPermanent> compact_permanent(Device& device, const UpdatePlan& p
   SK_TRY(device.sink().check_cancelled());
   SK_TRY_ASSIGN(auto root, device.open_permanent());
   SK_TRY_ASSIGN(auto report, permanent::carry_out(*root, plan.report().compaction, device.sink()));
+  device.compacted = report.removed_files > 0;
   SK_TRY_ASSIGN(const auto space, root->space());
   SK_TRY(root->close());
   auto input = plan.report().forecast.input;
@@ -18,8 +19,7 @@ Result<CompactedPermanent> compact_permanent(Device& device, const UpdatePlan& p
     return make_error(gate.code, "after compaction: " + gate.message)
         .with_detail({"measured", static_cast<std::int64_t>(gate.measured)})
         .with_detail({"limit", static_cast<std::int64_t>(gate.limit)})
-        .with_detail({"unit", gate.unit})
-        .with_detail({"compacted", report.removed_files > 0});
+        .with_detail({"unit", gate.unit});
   }
   return CompactedPermanent(std::move(report));
 }

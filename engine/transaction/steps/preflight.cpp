@@ -187,8 +187,7 @@ Result<UpdatePlan> plan_update(Device& device, const bundle::VerifiedManifest& m
     return make_error(refusal->code, refusal->message)
         .with_detail({"measured", static_cast<std::int64_t>(refusal->measured)})
         .with_detail({"limit", static_cast<std::int64_t>(refusal->limit)})
-        .with_detail({"unit", refusal->unit})
-        .with_detail({"compacted", false});
+        .with_detail({"unit", refusal->unit});
   }
   return UpdatePlan(std::move(report));
 }

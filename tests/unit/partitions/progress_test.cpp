@@ -16,7 +16,7 @@ TEST(Progress, PhasesHaveTheNamesOfTheContract) {
   EXPECT_EQ(name_of(Phase::open), "open");
   EXPECT_EQ(name_of(Phase::stage), "stage");
   EXPECT_EQ(name_of(Phase::switch_over), "switch");
-  EXPECT_EQ(name_of(Phase::confirm), "confirm");
+  EXPECT_EQ(name_of(Phase::restore), "restore");
 }
 
 TEST(Progress, AskedToStopIsCancelled) {

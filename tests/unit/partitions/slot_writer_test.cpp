@@ -309,7 +309,7 @@ TEST(HashVolume, HashesTheFirstBytesAndStopsWhenAskedBeforeTheSwitch) {
   EXPECT_EQ(hash_volume(storage, kVolume, image.size() + 1, silent, Phase::verify).error().code, Errc::io_error);
   StoppedProgress stopped;
   EXPECT_EQ(hash_volume(storage, kVolume, kMiB, stopped, Phase::check).error().code, Errc::cancelled);
-  EXPECT_TRUE(hash_volume(storage, kVolume, kMiB, stopped, Phase::confirm).has_value());
+  EXPECT_TRUE(hash_volume(storage, kVolume, kMiB, stopped, Phase::restore).has_value());
 }
 
 void expect_written_to_real(const Volume& volume, io::ConstBytes image) {

@@ -117,6 +117,28 @@ TEST_F(SnapshotTest, KeepsEveryEntryExactly) {
   EXPECT_EQ(facts.entries, members);
 }
 
+TEST_F(SnapshotTest, LiesInTheStateStoreAcrossARestart) {
+  make_zoo(partition_->path());
+  const TemporaryDirectory folder;
+  const std::string path = folder / "store";
+  ASSERT_TRUE(StateStore::format(partition_->storage(), path, 16u << 20, "device").has_value());
+  SnapshotFacts facts;
+  {
+    auto store = StateStore::open(partition_->storage(), path, StateStore::Access::write);
+    ASSERT_TRUE(store.has_value()) << store.assume_error().message;
+    facts = take(store.assume_value()->area(AreaKind::snapshot_second));
+    ASSERT_TRUE(store.assume_value()->close().has_value());
+  }
+  auto store = StateStore::open(partition_->storage(), path, StateStore::Access::read);
+  ASSERT_TRUE(store.has_value());
+  StoreArea& area = store.assume_value()->area(AreaKind::snapshot_second);
+  EXPECT_EQ(area.read_seal().assume_value()->description, "{}");
+  const auto verified = verify_snapshot(area, facts, progress_);
+  EXPECT_TRUE(verified.has_value()) << verified.assume_error().message;
+  EXPECT_EQ(SnapshotReader::open(store.assume_value()->area(AreaKind::snapshot_first)).assume_error().code,
+            Errc::state_store);
+}
+
 TEST_F(SnapshotTest, IsAnArchiveThatUsualToolsUnderstand) {
   make_zoo(partition_->path());
   MemoryArea area(kRoomy);
@@ -177,6 +199,24 @@ TEST_F(SnapshotTest, AreaTooSmallSaysHowMuchIsNeeded) {
   for (const auto& detail : refused.assume_error().details) figures[detail.name] = std::get<std::int64_t>(detail.value);
   EXPECT_EQ(figures["needed_bytes"], static_cast<std::int64_t>(needed));
   EXPECT_EQ(figures["capacity_bytes"], static_cast<std::int64_t>(needed - 1));
+}
+
+TEST_F(SnapshotTest, AnErrorOfTheStateStoreIsPassedOnAsItIs) {
+  put_file(at("noise"), noise(300'000, 7));
+  for (std::uint64_t writes = 0; writes < 5; ++writes) {
+    MemoryArea area(kRoomy);
+    area.fail_write(writes);
+    const auto refused = try_take(area);
+    ASSERT_FALSE(refused.has_value()) << writes;
+    EXPECT_EQ(refused.assume_error().code, Errc::sync_failed) << writes;
+    EXPECT_FALSE(area.read_seal().assume_value().has_value());
+  }
+  MemoryArea area(kRoomy);
+  const SnapshotFacts facts = take(area);
+  area.fail_reads(true);
+  EXPECT_EQ(read_snapshot(area, {}).assume_error().code, Errc::io_error);
+  SilentProgress silent;
+  EXPECT_EQ(verify_snapshot(area, facts, silent).assume_error().code, Errc::io_error);
 }
 
 TEST_F(SnapshotTest, BitThatFlipsOnTheWayIsFoundBeforeTheSeal) {

@@ -1,5 +1,4 @@
-#include "engine/transaction/reports.hpp"
-
+#include "engine/transaction/commands/commands.hpp"
 #include "engine/transaction/steps/preflight.hpp"
 #include "engine/transaction/update_transaction.hpp"
 
@@ -22,7 +21,7 @@ Json slot_to_json(const Device& device, const boot::BootState& environment, Slot
   const SlotBaseline* known = baseline ? &*baseline : staged ? &device.record->image : nullptr;
   const auto& tries = environment[slot].tries_left;
   return JsonObject{
-      {"version", known != nullptr ? Json(escape_bytes(known->version)) : Json()},
+      {"version", known != nullptr && !known->version.empty() ? Json(escape_bytes(known->version)) : Json()},
       {"health", slot_health(device, environment, slot)},
       {"booted", device.booted == slot},
       {"primary", environment.primary() == slot},
@@ -107,8 +106,8 @@ Result<CommandResult> status(Device& device) {
 }
 
 Result<CommandResult> preflight(Device& device, const std::string& location) {
-  SK_TRY_ASSIGN(const auto reading, device.boot->read());
-  static_cast<void>(reading);
+  SK_TRY(find_health_checks(device.storage(), device.configuration()));
+  SK_TRY(device.boot->read());
   SK_TRY_ASSIGN(const auto manifest, open_and_verify(device, location));
   SK_TRY_ASSIGN(const auto report, examine(device, manifest));
   for (const auto& gate : report.gates) device.sink().gate(gate);

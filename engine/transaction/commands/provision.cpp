@@ -1,5 +1,5 @@
 #include "engine/bundle/bundle.hpp"
-#include "engine/transaction/reports.hpp"
+#include "engine/transaction/commands/commands.hpp"
 #include "engine/transaction/update_transaction.hpp"
 #include "partitions/permanent/reserve.hpp"
 #include "partitions/slot_writer.hpp"
@@ -100,6 +100,7 @@ Result<boot::BootState> first_environment(boot::BootControl& boot, SlotId booted
 Result<CommandResult> provision(EngineSettings& settings, const std::optional<std::string>& factory, bool force) {
   const Configuration& configuration = settings.configuration;
   SK_TRY(check_configuration(settings.storage, configuration));
+  SK_TRY(find_health_checks(settings.storage, configuration));
   SK_TRY_ASSIGN(auto boot, make_boot_control(settings));
   SK_TRY_ASSIGN(const auto booted, booted_slot(settings, *boot));
   SK_TRY(check_store(settings, force));
