@@ -164,6 +164,7 @@ Result<std::unique_ptr<Device>> open_device(EngineSettings& settings, OpenFor pu
                                                 .store = std::move(store),
                                                 .boot_id = std::move(boot_id),
                                                 .booted = booted.has_value() ? booted.assume_value() : facts.confirmed,
+                                                .booted_is_known = booted.has_value(),
                                                 .facts = std::move(facts),
                                                 .record = std::move(record),
                                                 .phase = std::nullopt,

@@ -22,6 +22,7 @@ struct Device {
   std::unique_ptr<StateStore> store;
   std::string boot_id;
   SlotId booted = SlotId::a;
+  bool booted_is_known = true;  ///< false only for commands that look: `booted` is the confirmed slot then
   DeviceFacts facts;
   std::optional<TransactionRecord> record;  ///< the open transaction or the last one
   std::optional<Phase> phase;               ///< what is being done, for messages

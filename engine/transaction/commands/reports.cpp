@@ -23,7 +23,7 @@ Json slot_to_json(const Device& device, const boot::BootState& environment, Slot
   return JsonObject{
       {"version", known != nullptr && !known->version.empty() ? Json(escape_bytes(known->version)) : Json()},
       {"health", slot_health(device, environment, slot)},
-      {"booted", device.booted == slot},
+      {"booted", device.booted_is_known && device.booted == slot},
       {"primary", environment.primary() == slot},
       {"tries_left", tries ? Json(*tries) : Json()},
       {"manifest_sha256", known != nullptr && known->manifest_digest ? Json(known->manifest_digest->hex()) : Json()},
@@ -59,6 +59,9 @@ Result<Json> permanent_to_json(Device& device) {
 
 JsonArray weaknesses(const Device& device) {
   JsonArray weaker;
+  if (!device.booted_is_known) {
+    weaker.emplace_back("it is not known which slot runs: neither the kernel command line nor the root device tells");
+  }
   for (const auto& sentence : device.boot->traits().weaknesses) weaker.emplace_back(sentence);
   for (const auto& volume : device.configuration().slots.a.volumes) {
     if (volume.check == VolumeCheck::none) {
@@ -106,6 +109,7 @@ Result<CommandResult> status(Device& device) {
 }
 
 Result<CommandResult> preflight(Device& device, const std::string& location) {
+  if (!device.booted_is_known) return booted_slot(device.settings, *device.boot).as_failure();
   SK_TRY(find_health_checks(device.storage(), device.configuration()));
   SK_TRY(device.boot->read());
   SK_TRY_ASSIGN(const auto manifest, open_and_verify(device, location));
