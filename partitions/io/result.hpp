@@ -66,11 +66,13 @@ template <class T>
   } while (false)
 
 /// `SK_TRY_ASSIGN(auto name, expression)`: declares or assigns the value, or returns with the error.
+// NOLINTBEGIN(bugprone-macro-parentheses): a declaration cannot stand in parentheses
 #define SK_TRY_ASSIGN(target, expression)            \
   auto SK_DETAIL_UNIQUE = (expression);              \
   if (!SK_DETAIL_UNIQUE.has_value()) [[unlikely]]    \
     return std::move(SK_DETAIL_UNIQUE).as_failure(); \
   target = std::move(SK_DETAIL_UNIQUE).assume_value()
+// NOLINTEND(bugprone-macro-parentheses)
 
 namespace slotkeeper::detail {
 [[noreturn]] void invariant_broken(const char* condition, const char* file, int line);
