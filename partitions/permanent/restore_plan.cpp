@@ -136,8 +136,8 @@ class Comparison {
       if (rebuilt_.contains(wanted_.entries[i].hard_link)) plan_.link.push_back(i);
     }
     std::ranges::sort(plan_.link);
-    const auto twice = std::ranges::unique(plan_.link);
-    plan_.link.erase(twice.begin(), twice.end());
+    // Not std::ranges::unique: clang 14, which builds the fuzzers, cannot compile what it returns.
+    plan_.link.erase(std::unique(plan_.link.begin(), plan_.link.end()), plan_.link.end());
   }
 
   const SnapshotListing& wanted_;
