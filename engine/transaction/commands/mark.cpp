@@ -1,9 +1,27 @@
 #include <algorithm>
+#include <vector>
 
 #include "engine/transaction/commands/commands.hpp"
+#include "partitions/slot_writer.hpp"
 
 namespace slotkeeper {
 namespace {
+
+/// A slot of which nothing is recorded may be marked good by an operator who knows better, but not one whose head was
+/// zeroed because its image was never completed.
+Result<void> check_heads(Device& device, SlotId slot) {
+  for (const auto& volume : device.configuration().slots[slot].volumes) {
+    SK_TRY_ASSIGN(auto file, device.storage().open_file(volume.device_path, {.follow_symlink = true}));
+    std::vector<std::byte> head(kHeadRanges[0].length);
+    SK_TRY(file->read_exactly_at(kHeadRanges[0].offset, head));
+    SK_TRY(file->close());
+    if (std::ranges::all_of(head, [](std::byte b) { return b == std::byte{0}; })) {
+      return wrong_state(device, slot_text(slot) + " holds no complete firmware (volume " + volume.name + ")");
+    }
+  }
+  device.sink().notice("nothing is recorded of " + slot_text(slot) + "; it is marked good unseen");
+  return success();
+}
 
 Result<void> check_mark(Device& device, SlotId slot, SlotMark mark, const BootFacts& facts) {
   if (device.has_open_transaction()) {
@@ -16,6 +34,7 @@ Result<void> check_mark(Device& device, SlotId slot, SlotMark mark, const BootFa
     return success();
   }
   const auto& baseline = device.facts[slot];
+  if (!baseline && mark == SlotMark::good) return check_heads(device, slot);
   if (!baseline) return wrong_state(device, slot_text(slot) + " holds no known firmware");
   SK_TRY_ASSIGN(const auto damaged,
                 damaged_volumes(device.settings, device.configuration().slots[slot], *baseline, Phase::check));
