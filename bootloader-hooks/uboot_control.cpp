@@ -101,7 +101,7 @@ class UbootControl final : public BootControl {
   }
 
   [[nodiscard]] Result<void> write(const BootState* wanted, bool from_nothing) {
-    const auto end = std::chrono::steady_clock::now() + settings_.lock_wait;
+    const auto deadline = std::chrono::steady_clock::now() + settings_.lock_wait;
     do {
       SK_TRY_ASSIGN(Environment environment, read_environment());
       const EnvironmentCopies before = environment.copies;
@@ -114,7 +114,7 @@ class UbootControl final : public BootControl {
         return lock.release();
       }
       SK_TRY(lock.release());
-    } while (std::chrono::steady_clock::now() < end);
+    } while (std::chrono::steady_clock::now() < deadline);
     return make_error(Errc::busy, "other programs change the boot environment all the time");
   }
 

@@ -174,17 +174,16 @@ Variables variables_of(uboot_ctx* context) {
 
 std::string name_of(const std::string& entry) { return entry.substr(0, entry.find('=')); }
 
-/// The entries with the changes made, everything else in its place, byte for byte.
+/// The entries with the changes made, everything else in its place, byte for byte. A variable that is there more than
+/// once, of which only the last one counts, is there once afterwards.
 std::vector<std::string> changed_entries(std::vector<std::string> entries, const VariableChanges& changes) {
   for (const auto& [name, value] : changes) {
-    const auto found = std::ranges::find(entries, name, name_of);
-    if (!value) {
-      if (found != entries.end()) entries.erase(found);
-    } else if (found != entries.end()) {
-      *found = name + "=" + *value;
-    } else {
-      entries.push_back(name + "=" + *value);
-    }
+    const auto first = std::ranges::find(entries, name, name_of);
+    const auto place = first - entries.begin();
+    entries.erase(
+        std::remove_if(first, entries.end(), [&wanted = name](const auto& entry) { return name_of(entry) == wanted; }),
+        entries.end());
+    if (value) entries.insert(entries.begin() + place, name + "=" + *value);
   }
   return entries;
 }

@@ -7,14 +7,11 @@
 // copies the one with the higher flags is current, where 0 follows 255; of two with equal flags the first.
 //
 // What 0.3.2 was seen to do, and what is done about it:
-//   - it reads past the copy when the closing zero byte is missing: such a copy counts as damaged and is not shown to
-//   it
+//   - it reads past a copy without the closing zero byte: such a copy counts as damaged and is not shown to it
 //   - its store ignores the results of write and fsync, writes leftovers of its memory behind the closing zero byte,
 //     drops the attributes (".flags") of variables that are not set and leaks when there is no room: it is not used
-//   - it may refuse what an attribute forbids: it is not shown ".flags", which stays in the copy as it was
 //   - opening waits without a limit for the lock of the U-Boot tools and ignores its failure: the caller takes that
-//   lock
-//     first, with a limit, and has given it back when it calls; what it read is compared again under the lock
+//     lock first, with a limit, and has given it back when it calls; what it read is compared again under the lock
 #pragma once
 
 #include <array>

@@ -14,7 +14,7 @@ namespace slotkeeper::bundle {
 namespace {
 
 constexpr std::uint32_t kChunkDefaultBytes = 128 * 1024;
-constexpr std::uint64_t kRowsWanted = 16 * 1024;
+constexpr std::uint64_t kRowsWanted = 16384;
 constexpr std::size_t kChunksAtOnce = 16;
 constexpr std::size_t kCopyBytes = 1 << 20;
 constexpr std::uint64_t kSectorBytes = 512;

@@ -12,7 +12,7 @@
 
 namespace slotkeeper::bundle {
 
-inline constexpr std::size_t kManifestMaxBytes = 64 * 1024;
+inline constexpr std::size_t kManifestMaxBytes = std::size_t{64} * 1024;
 inline constexpr std::size_t kImagesMax = 16;
 inline constexpr std::size_t kNameMaxBytes = 64;
 inline constexpr std::uint64_t kImageMaxBytes = 1ull << 40;

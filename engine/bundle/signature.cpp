@@ -118,7 +118,7 @@ Result<void> check_signer(X509* certificate, EVP_PKEY* key) {
   }
   for (const auto& problem :
        {key_problem(key), purpose_problem(certificate), certificate_signature_problem(certificate)}) {
-    if (!problem.empty()) return config_error("devices would refuse the " + name + ": " + problem);
+    if (!problem.empty()) return config_error(std::string("devices would refuse the ").append(name) + ": " + problem);
   }
   return success();
 }

@@ -10,7 +10,7 @@
 
 namespace slotkeeper::bundle {
 
-inline constexpr std::size_t kSignatureMaxBytes = 256 * 1024;
+inline constexpr std::size_t kSignatureMaxBytes = std::size_t{256} * 1024;
 
 struct SigningIdentity {
   std::string certificate_pem;

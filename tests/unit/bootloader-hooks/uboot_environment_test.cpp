@@ -140,6 +140,13 @@ TEST(UbootEnvironment, LinesThatAreNoVariablesDoNotStopIt) {
   EXPECT_EQ(ok(read_variables({next, next})), (Variables{{"a", "2"}, {"b", "3"}}));
 }
 
+TEST(UbootEnvironment, AVariableThatIsThereTwiceIsThereOnceAfterAChange) {
+  const EnvironmentCopies copies{environment_copy({"a=1", "b=1", "a=2", "z=9"}, 1, kSize), EnvironmentCopy(kSize)};
+  EXPECT_EQ(ok(compose_next(copies, {{"a", "3"}})), environment_copy({"a=3", "b=1", "z=9"}, 2, kSize));
+  EXPECT_EQ(ok(compose_next(copies, {{"a", std::nullopt}})), environment_copy({"b=1", "z=9"}, 2, kSize));
+  EXPECT_EQ(ok(compose_next(copies, {{"b", "2"}})), environment_copy({"a=1", "b=2", "a=2", "z=9"}, 2, kSize));
+}
+
 TEST(UbootEnvironment, RenumberingChangesTheFlagsOnly) {
   const EnvironmentCopy copy = environment_copy({"a=1"}, 255, kSize);
   const EnvironmentCopy after = numbered_after(copy);
