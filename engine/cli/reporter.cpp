@@ -7,6 +7,18 @@
 namespace slotkeeper::cli {
 namespace {
 
+/// The state of the device afterwards; a postponed update says whether it had compacted by then.
+std::string device_after(const Error& error) {
+  if (info(error.code).exit_status != 3) return std::string(info(error.code).device);
+  for (const ErrorDetail& detail : error.details) {
+    const bool* compacted = std::get_if<bool>(&detail.value);
+    if (detail.name == "compacted" && compacted != nullptr && *compacted) {
+      return "The permanent partition was compacted with its contents preserved; nothing else was changed.";
+    }
+  }
+  return "Nothing was changed on the device.";
+}
+
 std::string_view spoken(Outcome outcome) {
   switch (outcome) {
     case Outcome::postponed:
@@ -50,7 +62,7 @@ std::string error_text(std::string_view command, const CommandResult& result, bo
   if (!command.empty()) text += escape_bytes(command) + " ";
   text +=
       std::string(spoken(result.outcome)) + " (" + std::string(row.name) + "): " + escape_bytes(error.message) + "\n";
-  if (!command.starts_with("bundle")) text += "  device: " + std::string(row.device) + "\n";  // no device is involved
+  if (!command.starts_with("bundle")) text += "  device: " + device_after(error) + "\n";  // no device is involved
   text += "  next: " + std::string(row.next) + "\n";
   if (!verbose) return text;
   if (result.failure->phase) text += "  phase: " + std::string(name_of(*result.failure->phase)) + "\n";

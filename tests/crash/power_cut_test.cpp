@@ -1,9 +1,9 @@
 // Cuts the power at every storage call of every command, with the real engine on a small device, then boots as the
 // bootloader would, recovers with the real code and checks the invariants. Every write that was made is kept here; what
 // a cache may lose or tear is the subject of the simulation.
-#include <gtest/gtest.h>
-
 #include <cstdlib>
+
+#include <gtest/gtest.h>
 
 #include "tests/crash/world.hpp"
 #include "tests/support/fault_storage.hpp"
