@@ -26,21 +26,31 @@ constexpr std::size_t kChecksumBytes = 8;
 std::string name_of(Signer signer) {
   switch (signer) {
     case Signer::good:
-      return "signer";
+      return "p256";
     case Signer::unknown:
       return "unknown";
+    case Signer::impostor:
+      return "impostor";
     case Signer::expired:
       return "expired";
-    case Signer::not_yet:
-      return "not-yet";
+    case Signer::not_yet_valid:
+      return "not-yet-valid";
     case Signer::wrong_purpose:
       return "wrong-purpose";
     case Signer::no_purpose:
       return "no-purpose";
-    case Signer::weak:
-      return "weak";
-    case Signer::intermediate:
-      return "below-intermediate";
+    case Signer::no_usage:
+      return "no-usage";
+    case Signer::short_rsa:
+      return "rsa2048";
+    case Signer::other_curve:
+      return "p521";
+    case Signer::explicit_curve:
+      return "explicit";
+    case Signer::sha1_certificate:
+      return "sha1";
+    case Signer::below_intermediate:
+      return "brainpool";
   }
   throw std::logic_error("no such signer");
 }
@@ -118,8 +128,8 @@ const Material& Material::get() {
 }
 
 void Material::make() const {
-  const Answer keys = run_program({SLOTKEEPER_SOURCE_DIR "/fixtures/rig/make-signer", folder_ + "/keys", "--all"});
-  if (keys.exit_status != 0) throw std::runtime_error("make-signer failed: " + keys.story());
+  const Answer keys = run_program({SLOTKEEPER_SOURCE_DIR "/fixtures/keys/make-keys", folder_ + "/keys"});
+  if (keys.exit_status != 0) throw std::runtime_error("make-keys failed: " + keys.story());
   for (const std::string version : {"1.0.0", "2.0.0", "3.0.0", "9.0.0"}) {
     make_image(image(version), version, version != "9.0.0");
     if (version == "1.0.0") continue;
@@ -137,6 +147,7 @@ void Material::make() const {
 
 std::string Material::certificate(Signer signer) const { return folder_ + "/keys/" + name_of(signer) + ".pem"; }
 std::string Material::key(Signer signer) const { return folder_ + "/keys/" + name_of(signer) + ".key"; }
+std::string Material::intermediate() const { return folder_ + "/keys/intermediate.pem"; }
 std::string Material::image(const std::string& version) const { return folder_ + "/rootfs-" + version + ".ext4"; }
 std::string Material::bundle(const std::string& version) const { return folder_ + "/" + version + ".skb"; }
 
@@ -148,9 +159,14 @@ void make_bundle(const BundleRecipe& recipe, const std::string& output) {
     manifest += "[[image]]\nvolume = \"" + volume + "\"\nfile = \"" + file + "\"\n";
   }
   write_file(output + ".toml", manifest);
-  const Answer answer =
-      run_program({program_path(), "--json", "bundle", "create", "--manifest", output + ".toml", "--cert",
-                   material.certificate(recipe.signer), "--key", material.key(recipe.signer), "--output", output});
+  std::vector<std::string> command = {program_path(), "--json",
+                                      "bundle",       "create",
+                                      "--manifest",   output + ".toml",
+                                      "--cert",       material.certificate(recipe.signer),
+                                      "--key",        material.key(recipe.signer),
+                                      "--output",     output};
+  if (recipe.with_intermediate) command.insert(command.end(), {"--intermediate", material.intermediate()});
+  const Answer answer = run_program(command);
   if (answer.exit_status != 0) throw std::runtime_error("bundle create failed: " + answer.story());
 }
 
@@ -198,7 +214,7 @@ void BundleFile::sign(Signer signer) {
                                       "-inkey",   Material::get().key(signer),
                                       "-outform", "DER",
                                       "-out",     folder / "cms"};
-  if (signer == Signer::weak) command.insert(command.end(), {"-keyopt", "rsa_padding_mode:pss"});
+  if (signer == Signer::short_rsa) command.insert(command.end(), {"-keyopt", "rsa_padding_mode:pss"});
   run_tool(command);
   replace("manifest.cms", read_file(folder / "cms"));
 }

@@ -11,17 +11,32 @@ namespace slotkeeper::test {
 [[nodiscard]] std::string read_file(const std::string& path);
 void write_file(const std::string& path, const std::string& contents, unsigned int mode = 0644);
 
-/// Signers that make-signer makes: trusted, or wrong in one way each.
-enum class Signer { good, unknown, expired, not_yet, wrong_purpose, no_purpose, weak, intermediate };
+/// Signers that fixtures/keys/make-keys makes: trusted, or wrong in one way each.
+enum class Signer {
+  good,
+  unknown,
+  impostor,
+  expired,
+  not_yet_valid,
+  wrong_purpose,
+  no_purpose,
+  no_usage,
+  short_rsa,
+  other_curve,
+  explicit_curve,
+  sha1_certificate,
+  below_intermediate,
+};
 
 class Material {
  public:
   /// Waits while another process makes it.
   [[nodiscard]] static const Material& get();
 
-  [[nodiscard]] std::string anchors() const { return folder_ + "/keys/anchor.pem"; }
+  [[nodiscard]] std::string anchors() const { return folder_ + "/keys/ca.pem"; }
   [[nodiscard]] std::string certificate(Signer signer) const;
   [[nodiscard]] std::string key(Signer signer) const;
+  [[nodiscard]] std::string intermediate() const;
   /// A root filesystem with this version in /etc/firmware-version: "1.0.0", "2.0.0", "3.0.0"; "9.0.0" has no
   /// /sbin/init and never comes up.
   [[nodiscard]] std::string image(const std::string& version) const;
@@ -44,6 +59,7 @@ struct BundleRecipe {
   /// volume, file
   std::vector<std::pair<std::string, std::string>> images = {{"rootfs", Material::get().image("2.0.0")}};
   Signer signer = Signer::good;
+  bool with_intermediate = false;  ///< pack the certificate between brainpool signer and CA
 };
 /// Runs `bundle create`; throws when it fails.
 void make_bundle(const BundleRecipe& recipe, const std::string& output);

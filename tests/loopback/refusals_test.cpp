@@ -213,11 +213,21 @@ INSTANTIATE_TEST_SUITE_P(
                 {}},
         Refusal{"UnknownSigner", signed_by(Signer::unknown), 4, "untrusted", ".", {}},
         Refusal{"ExpiredSigner", signed_by(Signer::expired), 4, "untrusted", "expired", {}},
-        Refusal{"SignerOfTheFuture", signed_by(Signer::not_yet), 4, "untrusted", "valid", {}},
+        Refusal{"SignerOfTheFuture", signed_by(Signer::not_yet_valid), 4, "untrusted", "valid", {}},
         Refusal{"WrongPurpose", signed_by(Signer::wrong_purpose), 4, "untrusted", "[uU]sage|purpose", {}},
         Refusal{"NoPurpose", signed_by(Signer::no_purpose), 4, "untrusted", "[uU]sage|purpose", {}},
-        Refusal{"WeakSigner", signed_by(Signer::weak), 4, "untrusted", "2048|RSA|weak", {}},
-        Refusal{"MissingIntermediate", signed_by(Signer::intermediate), 4, "untrusted", ".", {}},
+        Refusal{"ImpostorOfTheAuthority", signed_by(Signer::impostor), 4, "untrusted", ".", {}},
+        Refusal{"NoSignatureUsage", signed_by(Signer::no_usage), 4, "untrusted", "[uU]sage|purpose", {}},
+        Refusal{"ShortRsaKey", signed_by(Signer::short_rsa), 4, "untrusted", "2048|RSA", {}},
+        Refusal{"OtherCurve", signed_by(Signer::other_curve), 4, "untrusted", "curve|521", {}},
+        Refusal{"ExplicitCurve", signed_by(Signer::explicit_curve), 4, "untrusted", "curve|explicit", {}},
+        Refusal{"CertificateWithSha1",
+                signed_by(Signer::sha1_certificate),
+                4,
+                "untrusted",
+                "SHA-?1|sha1|digest|algorithm",
+                {}},
+        Refusal{"MissingIntermediate", signed_by(Signer::below_intermediate), 4, "untrusted", ".", {}},
         Refusal{"OtherDevice",
                 with_recipe([](DeviceRig&, BundleRecipe& recipe) { recipe.compatible = "konnektor-y9"; }),
                 4,
@@ -262,6 +272,17 @@ TEST(RefusesBundle, ButTakesOneThatTheOpensslProgramSigned) {
   DeviceRig device;
   const Answer answer = device.run(signed_by(Signer::good)(device));
   EXPECT_EQ(answer.outcome(), "armed") << answer.story();
+}
+
+/// The control for `MissingIntermediate`.
+TEST(RefusesBundle, ButTakesASignerWhoseIntermediateComesAlong) {
+  if (!may_mount()) GTEST_SKIP() << "loop devices and mounts need root";
+  DeviceRig device;
+  BundleRecipe recipe;
+  recipe.signer = Signer::below_intermediate;
+  recipe.with_intermediate = true;
+  make_bundle(recipe, device.path("below.skb"));
+  EXPECT_EQ(device.install(device.path("below.skb")).outcome(), "armed");
 }
 
 /// A flipped byte in an image's frames is found before or while staging; the booted slot, the boot order of what runs
