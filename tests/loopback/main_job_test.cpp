@@ -485,6 +485,15 @@ TEST_F(MainJob, MarksSlots) {
   EXPECT_EQ(device->run({"status"}).text("slots/A/primary"), "true");
 }
 
+TEST_F(MainJob, LetsAnOperatorVouchForASlotThatNothingIsRecordedOf) {
+  std::ofstream(device->slot_device('B'), std::ios::binary | std::ios::in) << std::string(4096, 'x');
+  EXPECT_EQ(device->run({"mark", "B", "bad"}).exit_status, 0);
+  EXPECT_EQ(device->variable("BOOT_ORDER"), "A");
+  const Answer answer = device->run({"mark", "B", "good"});
+  EXPECT_EQ(answer.exit_status, 0) << answer.story();
+  EXPECT_EQ(device->variable("BOOT_ORDER"), "A B");
+}
+
 TEST_F(MainJob, FindsADifferenceAndChangesNothing) {
   EXPECT_EQ(device->run({"verify"}).exit_status, 0);
   {

@@ -628,6 +628,7 @@ INSTANTIATE_TEST_SUITE_P(
         Refusal{"NothingPreviousToReturnTo", with_command({"rollback", "--to-previous"}), 6, "wrong-state", ".", {}},
         Refusal{"UnknownSlotActive", with_command({"mark", "B", "active"}), 6, "wrong-state", "B", {}},
         Refusal{"OnlySlotBad", with_command({"mark", "A", "bad"}), 6, "wrong-state", "only", {}},
+        Refusal{"BlankSlotGood", with_command({"mark", "B", "good"}), 6, "wrong-state", "no complete firmware", {}},
         Refusal{"MarkWhileArmed",
                 [](DeviceRig& device) {
                   if (device.run(install_good()).outcome() != "armed") std::abort();

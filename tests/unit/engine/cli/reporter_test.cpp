@@ -220,11 +220,16 @@ TEST_F(PlainLines, SayWhatHappenedHowTheDeviceIsAndWhatToDo) {
   EXPECT_EQ(output.written, "");
   EXPECT_EQ(error.written,
             "slotkeeper: install postponed (fill-level): the permanent partition is 61 % full\n"
-            "  device: " +
-                std::string(info(Errc::fill_level).device) +
-                "\n"
-                "  next: " +
+            "  device: The permanent partition was compacted with its contents preserved; nothing else was changed.\n"
+            "  next: " +
                 std::string(info(Errc::fill_level).next) + "\n");
+}
+
+TEST_F(PlainLines, SayThatNothingChangedWhenNothingWasCompacted) {
+  CommandResult refused = postponed();
+  refused.failure->error.details.clear();
+  reporter().result("install", refused);
+  EXPECT_NE(error.written.find("  device: Nothing was changed on the device.\n"), std::string::npos);
 }
 
 TEST_F(PlainLines, AddPhaseAndDetailsWhenVerbose) {
