@@ -7,9 +7,17 @@
 namespace slotkeeper::cli {
 namespace {
 
-/// The state of the device afterwards; a postponed update says whether it had compacted by then.
-std::string device_after(const Error& error) {
-  if (info(error.code).exit_status != 3) return std::string(info(error.code).device);
+/// The state of the device afterwards: the table's text holds for a transaction that was rolled back, a command that
+/// ended before it began one (preflight, verify) changed less.
+std::string device_after(const CommandResult& result, const Error& error) {
+  const ErrcInfo& row = info(error.code);
+  const bool special = error.code == Errc::switch_indeterminate || error.code == Errc::restore_incomplete;
+  if ((row.exit_status == 5 || row.exit_status == 130) && !special && result.outcome != Outcome::rolled_back) {
+    return result.transaction
+               ? "The original firmware stays in place; 'slotkeeper recover' finishes what is left."
+               : "No transaction was begun; the running firmware and its configuration were not changed.";
+  }
+  if (row.exit_status != 3) return std::string(row.device);
   for (const ErrorDetail& detail : error.details) {
     const bool* compacted = std::get_if<bool>(&detail.value);
     if (detail.name == "compacted" && compacted != nullptr && *compacted) {
@@ -62,7 +70,8 @@ std::string error_text(std::string_view command, const CommandResult& result, bo
   if (!command.empty()) text += escape_bytes(command) + " ";
   text +=
       std::string(spoken(result.outcome)) + " (" + std::string(row.name) + "): " + escape_bytes(error.message) + "\n";
-  if (!command.starts_with("bundle")) text += "  device: " + device_after(error) + "\n";  // no device is involved
+  if (!command.starts_with("bundle"))
+    text += "  device: " + device_after(result, error) + "\n";  // no device is involved
   text += "  next: " + std::string(row.next) + "\n";
   if (!verbose) return text;
   if (result.failure->phase) text += "  phase: " + std::string(name_of(*result.failure->phase)) + "\n";

@@ -232,6 +232,12 @@ TEST_F(PlainLines, SayThatNothingChangedWhenNothingWasCompacted) {
   EXPECT_NE(error.written.find("  device: Nothing was changed on the device.\n"), std::string::npos);
 }
 
+TEST_F(PlainLines, ClaimNoRollbackWhereNoTransactionWasBegun) {
+  reporter().result("verify", failed_command(make_error(Errc::readback_mismatch, "slot B differs")));
+  EXPECT_NE(error.written.find("  device: No transaction was begun;"), std::string::npos) << error.written;
+  EXPECT_EQ(error.written.find("marked bad"), std::string::npos);
+}
+
 TEST_F(PlainLines, AddPhaseAndDetailsWhenVerbose) {
   settings.verbose = true;
   reporter().result("install", postponed());
