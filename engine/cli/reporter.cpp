@@ -13,6 +13,7 @@ std::string device_after(const CommandResult& result, const Error& error) {
   const ErrcInfo& row = info(error.code);
   const bool special = error.code == Errc::switch_indeterminate || error.code == Errc::restore_incomplete;
   if ((row.exit_status == 5 || row.exit_status == 130) && !special && result.outcome != Outcome::rolled_back) {
+    if (result.transaction && row.exit_status == 130) return std::string(row.device);
     return result.transaction
                ? "The original firmware stays in place; 'slotkeeper recover' finishes what is left."
                : "No transaction was begun; the running firmware and its configuration were not changed.";
