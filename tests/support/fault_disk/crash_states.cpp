@@ -1,50 +1,18 @@
 #include "tests/support/fault_disk/crash_states.hpp"
 
 #include <algorithm>
-#include <cerrno>
 #include <cstring>
-#include <fcntl.h>
-#include <fstream>
 #include <functional>
 #include <random>
 #include <set>
 #include <stdexcept>
-#include <unistd.h>
+
+#include "tests/support/fault_disk/image_files.hpp"
 
 namespace slotkeeper::test {
 namespace {
 
-constexpr std::size_t kPieceBytes = std::size_t{64} * 1024;
-
 bool changes_disk(const LogRecord& record) { return record.kind == LogKind::write || record.kind == LogKind::discard; }
-
-std::string read_image(const std::string& path) {
-  std::ifstream in(path, std::ios::binary | std::ios::ate);
-  std::string contents(in ? static_cast<std::size_t>(in.tellg()) : 0, '\0');
-  in.seekg(0);
-  if (!in.read(contents.data(), static_cast<std::streamsize>(contents.size()))) {
-    throw std::runtime_error("cannot read " + path);
-  }
-  return contents;
-}
-
-bool is_zero(std::string_view piece) {
-  return piece.empty() || (piece.front() == '\0' && std::memcmp(piece.data(), piece.data() + 1, piece.size() - 1) == 0);
-}
-
-/// Zeros become holes.
-void write_image(const std::string& path, const std::string& contents) {
-  const int file = ::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
-  bool good = file >= 0 && ::ftruncate(file, static_cast<off_t>(contents.size())) == 0;
-  for (std::size_t at = 0; good && at < contents.size(); at += kPieceBytes) {
-    const std::string_view piece = std::string_view(contents).substr(at, kPieceBytes);
-    if (is_zero(piece)) continue;
-    good = ::pwrite(file, piece.data(), piece.size(), static_cast<off_t>(at)) == static_cast<ssize_t>(piece.size());
-  }
-  const int reason = errno;
-  if (file >= 0) ::close(file);
-  if (!good) throw std::runtime_error("cannot write " + path + ": " + std::strerror(reason));
-}
 
 /// Subsets of the writes of one cut, as positions in the list of those in flight.
 class SubsetChoice {
@@ -137,18 +105,23 @@ void CrashStates::add_subsets(std::uint64_t position, const std::vector<std::siz
   }
 }
 
+std::uint64_t CrashStates::unit_count(const LogRecord& record) const {
+  const std::uint64_t unit = options_.tear_unit_bytes;
+  return record.length == 0 ? 0 : (record.offset + record.length - 1) / unit - record.offset / unit + 1;
+}
+
 /// The write that is torn is the last one to arrive.
 void CrashStates::add_tears(std::uint64_t position, const std::vector<std::size_t>& in_flight) {
   std::vector<std::size_t> candidates;
   for (std::size_t i = 0; i < in_flight.size(); ++i) {
-    if (log_[in_flight[i]].length > options_.tear_unit_bytes) candidates.push_back(i);
+    if (unit_count(log_[in_flight[i]]) > 1) candidates.push_back(i);
   }
   std::mt19937_64 generator(options_.seed * 7'000'003 + position);
   std::shuffle(candidates.begin(), candidates.end(), generator);
   for (std::size_t number = 0; number < options_.tears && !candidates.empty(); ++number) {
     const std::size_t torn = candidates[number % candidates.size()];
     const LogRecord& record = log_[in_flight[torn]];
-    const std::uint64_t units = (record.length + options_.tear_unit_bytes - 1) / options_.tear_unit_bytes;
+    const std::uint64_t units = unit_count(record);
     const std::uint64_t first_half = (1ull << std::min<std::uint64_t>(units / 2, 63)) - 1;
     // By turns: the begin arrives, the end arrives, any part arrives.
     const std::uint64_t bits = number % 3 == 0 ? first_half : number % 3 == 1 ? ~first_half : generator();
@@ -185,8 +158,12 @@ void CrashStates::apply(std::string& disk, const LogRecord& record, const CrashS
     put(0, length);
     return;
   }
-  for (std::size_t at = 0, unit = 0; at < length; at += options_.tear_unit_bytes, ++unit) {
-    if ((state->tear->units >> (unit % 64) & 1) != 0) put(at, std::min(length - at, options_.tear_unit_bytes));
+  // Units lie where the disk has them, not where the write begins.
+  const std::size_t unit_bytes = options_.tear_unit_bytes;
+  for (std::size_t at = 0, unit = 0; at < length; ++unit) {
+    const std::size_t size = std::min(length - at, unit_bytes - (offset + at) % unit_bytes);
+    if ((state->tear->units >> (unit % 64) & 1) != 0) put(at, size);
+    at += size;
   }
 }
 

@@ -33,8 +33,8 @@ struct CrashOptions {
   std::size_t singles_max = 6;  ///< how many of "each write alone" and "all without each"
   std::size_t random_subsets = 4;
   std::size_t tears = 3;  ///< torn writes for each cut
-  /// A disk writes so much at once or not at all. 512 is what the engine relies on. ext4's superblock has 1024 bytes:
-  /// at 512 it can be torn, and mount then fails until e2fsck has taken the backup.
+  /// A disk writes so much, from a multiple of it on, at once or not at all. 512 is what the engine relies on. ext4's
+  /// superblock has 1024 bytes: at 512 it can be torn, and mount then fails until e2fsck has taken the backup.
   std::uint64_t tear_unit_bytes = 512;
 };
 
@@ -59,6 +59,7 @@ class CrashStates {
   void enumerate_cut(std::uint64_t position, const std::vector<std::size_t>& in_flight);
   void add_subsets(std::uint64_t position, const std::vector<std::size_t>& in_flight);
   void add_tears(std::uint64_t position, const std::vector<std::size_t>& in_flight);
+  [[nodiscard]] std::uint64_t unit_count(const LogRecord& record) const;
   void load_initial_images();
   void advance(std::uint64_t position);
   void apply(std::string& disk, const LogRecord& record, const CrashState* state) const;

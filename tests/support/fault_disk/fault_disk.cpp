@@ -5,14 +5,15 @@
 #include <cstdio>
 #include <cstring>
 #include <fcntl.h>
-#include <filesystem>
+#include <linux/fs.h>
 #include <stdexcept>
+#include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "tests/support/loop_device.hpp"
+#include "tests/support/fault_disk/image_files.hpp"
 
 namespace slotkeeper::test {
 namespace {
@@ -42,7 +43,7 @@ std::vector<std::uint64_t> numbers_in(std::string_view list) {
 
 FaultDisk::FaultDisk(const std::vector<Disk>& disks) {
   ::mkdir((folder_ / "served").c_str(), 0755);
-  for (const Disk& disk : disks) run_tool({"cp", "--sparse=always", disk.image, backing_file(disk.name)});
+  for (const Disk& disk : disks) copy_image(disk.image, backing_file(disk.name));
   start_server(disks);
   try {
     control_.emplace(folder_ / "control");
@@ -116,6 +117,12 @@ DiskCounters FaultDisk::counters() {
           .flushes = number_named(answer, "flushes"),
           .discards = number_named(answer, "discards"),
           .struck = numbers_in(answer.substr(answer.find("struck=") + 7))};
+}
+
+void FaultDisk::forget_caches() {
+  for (const auto& [name, loop] : loops_) {
+    if (::ioctl(loop->descriptor(), BLKFLSBUF) != 0) throw std::runtime_error("cannot drop the cache of " + name);
+  }
 }
 
 std::uint64_t FaultDisk::mark(const std::string& text) {

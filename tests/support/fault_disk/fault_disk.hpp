@@ -37,6 +37,8 @@ class FaultDisk {
   void set_rules(const std::vector<FaultRule>& rules);
   void heal() { set_rules({}); }
   [[nodiscard]] DiskCounters counters();
+  /// Makes the kernel forget what it has read of the devices: nothing must be mounted.
+  void forget_caches();
   /// Puts a mark into the log and returns its position.
   std::uint64_t mark(const std::string& text);
 

@@ -24,7 +24,7 @@ struct Header {
 };
 static_assert(sizeof(Header) == 32);
 
-bool has_data(LogKind kind) { return kind == LogKind::write || kind == LogKind::mark; }
+bool has_data(LogKind kind) { return kind == LogKind::write || kind == LogKind::lost_write || kind == LogKind::mark; }
 
 }  // namespace
 

@@ -4,7 +4,7 @@
 //   log    = record*
 //   record = "SKFL" . kind:1 . disk:1 . zero:2 . sequence:8 . offset:8 . length:8 . data{length}     ; native byte
 //   order
-//            ; sequence counts from 0 without gaps; only write and mark have data, a discard has a length only
+//            ; sequence counts from 0 without gaps; only write, lost write and mark have data
 #pragma once
 
 #include <cstdint>
@@ -19,8 +19,8 @@ enum class LogKind : std::uint8_t {
   discard = 2,     ///< zeros from `offset` on
   flush = 3,       ///< everything before it on this disk is durable
   lost_flush = 4,  ///< was answered like a flush and did nothing
-  lost_write = 5,  ///< was answered like a write and did nothing
-  failed = 6,      ///< was answered with an error and did nothing
+  lost_write = 5,  ///< was answered like a write and did nothing; with what should have arrived
+  failed = 6,      ///< did nothing: was answered with an error, or is a lost discard
   mark = 7,        ///< a text of the test
 };
 

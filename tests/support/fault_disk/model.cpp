@@ -97,7 +97,7 @@ int FaultModel::write(std::size_t disk, std::uint64_t offset, std::string_view d
     case FaultAction::delay:
       break;
   }
-  log_.append(LogKind::lost_write, static_cast<std::uint8_t>(disk), offset, data.size(), {});
+  log_.append(LogKind::lost_write, static_cast<std::uint8_t>(disk), offset, data.size(), data);
   return 0;
 }
 
@@ -110,8 +110,7 @@ int FaultModel::discard(std::size_t disk, std::uint64_t offset, std::uint64_t le
   const std::optional<FaultRule> fault = decide(DiskCall::discard, disk, offset, length);
   if (fault && fault->action == FaultAction::error) return refuse(disk, offset, length, fault->error_number);
   if (fault && fault->action == FaultAction::lose) {
-    log_.append(LogKind::lost_write, static_cast<std::uint8_t>(disk), offset, length, {});
-    return 0;
+    return refuse(disk, offset, length, 0);
   }
   log_.append(LogKind::discard, static_cast<std::uint8_t>(disk), offset, length, {});
   const std::string zeros(std::size_t{64} * 1024, '\0');
