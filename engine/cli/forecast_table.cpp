@@ -66,7 +66,9 @@ Lines room_table(const Json& forecast) {
 std::string rounded_up(std::uint64_t bytes) {
   std::uint64_t unit = 1;
   while (bytes / unit >= 1024 && unit < std::uint64_t{1} << 40U) unit *= 1024;
-  return format_bytes(bytes + (unit == 1 ? 0 : (unit + 9) / 10 - 1));
+  if (unit == 1) return format_bytes(bytes);
+  const std::uint64_t tenths = bytes / unit * 10 + (bytes % unit * 10 + unit - 1) / unit;
+  return format_bytes((tenths * (unit / 2) + 4) / 5);
 }
 
 std::string to_free_text(const Json& to_free) {

@@ -83,8 +83,11 @@ std::string sentence_of(const Advice& advice) {
   if (advice.to_free.bytes == 0 && advice.to_free.inodes == 0) return "";
   std::string text = "to pass, free ";
   // Upwards, so that who frees what stands here is done.
-  const std::uint64_t bytes = advice.to_free.bytes;
-  if (bytes != 0) text += amount_text(bytes < kMebibyte ? bytes : bytes + (kMebibyte + 9) / 10 - 1);
+  const std::uint64_t tenths =
+      (advice.to_free.bytes / kMebibyte) * 10 + (advice.to_free.bytes % kMebibyte * 10 + kMebibyte - 1) / kMebibyte;
+  const std::uint64_t bytes =
+      advice.to_free.bytes < kMebibyte ? advice.to_free.bytes : (tenths * (kMebibyte / 2) + 4) / 5;
+  if (bytes != 0) text += amount_text(bytes);
   if (advice.to_free.inodes != 0) {
     text += (advice.to_free.bytes != 0 ? " and " : "") + std::to_string(advice.to_free.inodes) + " files";
   }
