@@ -1,6 +1,7 @@
 #include "engine/transaction/actions.hpp"
 
 #include "engine/transaction/configuration_fate.hpp"
+#include "engine/transaction/hooks.hpp"
 #include "engine/transaction/rest.hpp"
 #include "engine/transaction/steps/migrate.hpp"
 #include "engine/transaction/steps/snapshot.hpp"
@@ -224,6 +225,7 @@ Result<void> carry_on(Device& device, Event event) {
 
 Result<void> recover_device(Device& device) {
   if (!device.record) return put_at_rest(device);
+  end_quiet_time_of_others(device);
   SK_TRY_ASSIGN(const auto facts, device.boot_facts());
   const NextStep next = decide(*device.record, facts);
   if (!is_over(device.record->state) && !device.record->cause &&

@@ -274,6 +274,7 @@ void MemoryStorage::crash(std::uint64_t seed) {
     node->unflushed.clear();
     node->is_locked = node->is_claimed = false;
   }
+  frozen_.clear();
   ++boot_;
   power_is_cut_ = false;
   plan_faults({});
@@ -351,6 +352,17 @@ Result<std::string> MemoryStorage::do_holder_of(const std::string& path, io::Cal
 Result<std::optional<int>> MemoryStorage::do_lock_holder(const std::string& path, io::Caller) {
   SK_TRY_ASSIGN(const MemoryNode* const node, find(path));
   return node->is_locked ? std::optional<int>(1) : std::nullopt;
+}
+
+Result<std::unique_ptr<io::Freeze>> MemoryStorage::do_freeze(const std::string& path, std::chrono::milliseconds,
+                                                             io::Caller) {
+  SK_TRY(check_power());
+  return simulate_freeze(frozen_, path);
+}
+
+Result<bool> MemoryStorage::do_thaw(const std::string& path, io::Caller) {
+  SK_TRY(check_power());
+  return frozen_.erase(path) != 0;
 }
 
 Result<std::optional<std::uint64_t>> MemoryStorage::do_filesystem_errors(const std::string&, io::Caller) {

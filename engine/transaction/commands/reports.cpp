@@ -1,4 +1,5 @@
 #include "engine/transaction/commands/commands.hpp"
+#include "engine/transaction/steps/last_look.hpp"
 #include "engine/transaction/steps/preflight.hpp"
 #include "engine/transaction/update_transaction.hpp"
 
@@ -82,6 +83,7 @@ JsonArray weaknesses(const Device& device) {
       }
     }
   }
+  if (auto weakness = weakness_of_last_look(device)) weaker.emplace_back(std::move(*weakness));
   return weaker;
 }
 
