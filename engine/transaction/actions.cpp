@@ -6,6 +6,7 @@
 #include "engine/transaction/rest.hpp"
 #include "engine/transaction/steps/migrate.hpp"
 #include "engine/transaction/steps/snapshot.hpp"
+#include "partitions/permanent/reserve.hpp"
 
 namespace slotkeeper {
 namespace {
@@ -206,6 +207,15 @@ Result<void> run(Device& device, State to, Action action) {
   return make_error(Errc::internal, "recovery did not come to rest");
 }
 
+/// The live system may need the room now, and nothing is armed yet that a reserve would be for: it goes before the
+/// slower parts of a rollback. `put_at_rest` does it again where this fails, and tells.
+void give_room_back(Device& device) {
+  device.watch.reset();
+  if (device.record->state >= State::arming) return;
+  auto root = device.open_permanent();
+  if (root.has_value()) static_cast<void>(permanent::release_reserve(*root.assume_value()));
+}
+
 }  // namespace
 
 void set_cause(Device& device, const Error& error, std::optional<Phase> phase) {
@@ -258,7 +268,9 @@ Error roll_back_after(Device& device, Error why) {
   const auto phase = device.phase;
   // The switch may or may not have happened: the next boot knows, and recovery decides then.
   if (why.code == Errc::switch_indeterminate) return why;
+  if (device.watch) why = device.watch->reason(std::move(why));
   set_cause(device, why, phase);
+  give_room_back(device);
   auto withdrawn = carry_on(device, Event::failed);
   device.phase = phase;
   if (withdrawn.has_value()) return why;

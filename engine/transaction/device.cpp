@@ -184,14 +184,15 @@ Result<std::unique_ptr<Device>> open_device(EngineSettings& settings, OpenFor pu
                                                 .record = std::move(record),
                                                 .phase = std::nullopt,
                                                 .cause = std::nullopt,
-                                                .report = {}});
+                                                .report = {},
+                                                .watch = {}});
   // Before anything else: whoever writes to it would wait for ever.
   if (writes && may_be_quiet(*device)) SK_TRY(end_freeze_of_others(*device));
   return device;
 }
 
 Result<std::vector<std::string>> damaged_volumes(EngineSettings& settings, const Slot& slot,
-                                                 const SlotBaseline& baseline, Phase phase) {
+                                                 const SlotBaseline& baseline, Phase phase, ProgressSink* sink) {
   std::vector<std::string> damaged;
   for (const auto& expected : baseline.volumes) {
     const Volume* volume = slot.find(expected.volume);
@@ -200,8 +201,8 @@ Result<std::vector<std::string>> damaged_volumes(EngineSettings& settings, const
       continue;
     }
     if (volume->check == VolumeCheck::none) continue;
-    SK_TRY_ASSIGN(const auto digest,
-                  hash_volume(settings.storage, *volume, expected.length_bytes, settings.sink, phase));
+    SK_TRY_ASSIGN(const auto digest, hash_volume(settings.storage, *volume, expected.length_bytes,
+                                                 sink != nullptr ? *sink : settings.sink, phase));
     if (digest != expected.digest) damaged.push_back(expected.volume);
   }
   return damaged;

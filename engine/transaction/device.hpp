@@ -6,6 +6,7 @@
 #include <string>
 
 #include "engine/transaction/engine.hpp"
+#include "engine/transaction/permanent_watch.hpp"
 #include "engine/transaction/record.hpp"
 #include "engine/transaction/recovery.hpp"
 #include "partitions/state_store.hpp"
@@ -34,9 +35,10 @@ struct Device {
   bool fell_back = false;  ///< another slot runs than the confirmed one; it is the confirmed one now
   std::optional<Failure> cause;
   JsonObject report;
+  std::unique_ptr<PermanentWatch> watch;  ///< from the compaction to the last check of an update
 
   [[nodiscard]] io::Storage& storage() const { return settings.storage; }
-  [[nodiscard]] EngineSink& sink() const { return settings.sink; }
+  [[nodiscard]] EngineSink& sink() const { return watch ? *watch : settings.sink; }
   [[nodiscard]] const Configuration& configuration() const { return settings.configuration; }
   [[nodiscard]] bool has_open_transaction() const { return record && !is_over(record->state); }
   [[nodiscard]] std::uint32_t attempts() const;  ///< after the backend's own limit
@@ -83,8 +85,10 @@ enum class OpenFor : std::uint8_t { reading, writing, recovering };
 /// The booted slot by kernel command line, root device, --booted-slot, or the backend's own answer.
 [[nodiscard]] Result<SlotId> booted_slot(EngineSettings& settings, boot::BootControl& boot);
 
-/// Volumes of a slot that do not read as their baseline says; volumes with `verify = "none"` are left out.
+/// Volumes of a slot that do not read as their baseline says; volumes with `verify = "none"` are left out. Reports to
+/// `sink` where one is given.
 [[nodiscard]] Result<std::vector<std::string>> damaged_volumes(EngineSettings& settings, const Slot& slot,
-                                                               const SlotBaseline& baseline, Phase phase);
+                                                               const SlotBaseline& baseline, Phase phase,
+                                                               ProgressSink* sink = nullptr);
 
 }  // namespace slotkeeper

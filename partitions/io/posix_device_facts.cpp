@@ -11,6 +11,7 @@
 
 #include "partitions/io/posix_block_devices.hpp"
 #include "partitions/io/posix_call.hpp"
+#include "partitions/io/posix_disk_health.hpp"
 #include "partitions/io/posix_mounts.hpp"
 
 namespace slotkeeper::io {
@@ -346,6 +347,31 @@ Result<std::optional<std::uint64_t>> read_filesystem_errors(Storage& storage, co
     return make_error(Errc::io_error, attribute + ": holds no number");
   }
   return std::optional(count);
+}
+
+Result<StorageHealth> read_health(Storage& storage, const std::string& path) {
+  SK_TRY_ASSIGN(const struct stat facts, facts_of(path));
+  if (S_ISBLK(facts.st_mode)) return health_of_device(storage, kSysfs, facts.st_rdev);
+  DeviceIdentity carrier;
+  SK_TRY(add_carriers(storage, path, Layers::all, kOverlayDepth, carrier));
+  StorageHealth health;
+  if (carrier.is_block_device) {
+    SK_TRY_ASSIGN(health, health_of_device(storage, kSysfs, carrier.device));
+  }
+  SK_TRY_ASSIGN(const std::optional<MountEntry> entry, mount_of(storage, path, facts.st_dev));
+  if (entry && entry->is_read_only()) {
+    health.read_only.insert(health.read_only.begin(), entry->mount.filesystem + " at " + entry->mount.mount_point);
+  }
+  return health;
+}
+
+Result<std::optional<std::uint64_t>> read_bytes_written(Storage& storage, const std::string& path) {
+  SK_TRY_ASSIGN(const struct stat facts, facts_of(path));
+  if (S_ISBLK(facts.st_mode)) return bytes_written_to_device(storage, kSysfs, facts.st_rdev);
+  DeviceIdentity carrier;
+  SK_TRY(add_carriers(storage, path, Layers::all, kOverlayDepth, carrier));
+  if (!carrier.is_block_device) return std::optional<std::uint64_t>();
+  return bytes_written_to_device(storage, kSysfs, carrier.device);
 }
 
 Result<DeviceIdentity> find_root_device(Storage& storage) {

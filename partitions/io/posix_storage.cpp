@@ -37,6 +37,10 @@ class PosixStorage final : public Storage {
   Result<std::optional<std::uint64_t>> do_filesystem_errors(const std::string& path, Caller) override {
     return read_filesystem_errors(*this, path);
   }
+  Result<StorageHealth> do_health_of(const std::string& path, Caller) override { return read_health(*this, path); }
+  Result<std::optional<std::uint64_t>> do_bytes_written(const std::string& path, Caller) override {
+    return read_bytes_written(*this, path);
+  }
   Result<DeviceIdentity> do_root_device(Caller) override { return find_root_device(*this); }
   Result<std::string> do_kernel_command_line(Caller) override {
     constexpr std::size_t kLimitBytes = 65536;  // no architecture allows more

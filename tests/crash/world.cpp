@@ -71,7 +71,8 @@ std::string describe(const fs::path& path) {
 
 WorldHost::WorldHost() : real_(io::make_posix_host()) {}
 io::TimeStamp WorldHost::now() { return real_->now(); }
-std::chrono::nanoseconds WorldHost::monotonic() { return real_->monotonic(); }
+// Every question takes a millisecond, so that what is done at intervals is done at the same calls in every run.
+std::chrono::nanoseconds WorldHost::monotonic() { return time_ += std::chrono::milliseconds(1); }
 std::chrono::nanoseconds WorldHost::since_boot() { return std::chrono::seconds(10); }
 Result<void> WorldHost::random(io::Bytes into) { return real_->random(into); }
 Result<void> WorldHost::ask_to_end(int process) { return real_->ask_to_end(process); }

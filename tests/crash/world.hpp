@@ -63,6 +63,7 @@ class WorldHost final : public io::Host {
  private:
   std::unique_ptr<io::Host> real_;
   int boots_ = 1;
+  std::chrono::nanoseconds time_{0};
 };
 
 class World {

@@ -308,6 +308,16 @@ Result<std::optional<std::uint64_t>> FaultStorage::do_filesystem_errors(const st
   return real_.filesystem_errors(path, caller);
 }
 
+Result<io::StorageHealth> FaultStorage::do_health_of(const std::string& path, io::Caller caller) {
+  SK_TRY(plan_->meet("health_of", path, caller));
+  return real_.health_of(path, caller);
+}
+
+Result<std::optional<std::uint64_t>> FaultStorage::do_bytes_written(const std::string& path, io::Caller caller) {
+  SK_TRY(plan_->meet("bytes_written", path, caller));
+  return real_.bytes_written(path, caller);
+}
+
 Result<io::DeviceIdentity> FaultStorage::do_root_device(io::Caller caller) {
   SK_TRY(plan_->meet("root_device", "the machine", caller));
   return real_.root_device(caller);

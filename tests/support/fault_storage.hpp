@@ -76,6 +76,8 @@ class FaultStorage final : public io::Storage {
   Result<std::string> do_holder_of(const std::string& path, io::Caller caller) override;
   Result<std::optional<int>> do_lock_holder(const std::string& path, io::Caller caller) override;
   Result<std::optional<std::uint64_t>> do_filesystem_errors(const std::string& path, io::Caller caller) override;
+  Result<io::StorageHealth> do_health_of(const std::string& path, io::Caller caller) override;
+  Result<std::optional<std::uint64_t>> do_bytes_written(const std::string& path, io::Caller caller) override;
   Result<io::DeviceIdentity> do_root_device(io::Caller caller) override;
   Result<std::string> do_kernel_command_line(io::Caller caller) override;
   Result<std::unique_ptr<io::Freeze>> do_freeze(const std::string& path, std::chrono::milliseconds limit,

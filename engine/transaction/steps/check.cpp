@@ -10,8 +10,8 @@ namespace {
 Result<void> check_fallback(Device& device) {
   const auto& baseline = device.facts[device.booted];
   SK_INVARIANT(baseline.has_value());  // preflight refuses without
-  SK_TRY_ASSIGN(const auto damaged,
-                damaged_volumes(device.settings, device.configuration().slots[device.booted], *baseline, Phase::check));
+  SK_TRY_ASSIGN(const auto damaged, damaged_volumes(device.settings, device.configuration().slots[device.booted],
+                                                    *baseline, Phase::check, &device.sink()));
   if (damaged.empty()) return success();
   return make_error(Errc::readback_mismatch, "slot " + std::string(name_of(device.booted)) +
                                                  " no longer reads as recorded (volume " + damaged.front() +

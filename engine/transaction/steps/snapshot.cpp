@@ -15,14 +15,17 @@ Result<permanent::SnapshotFacts> take_generation(Device& device, AreaKind area) 
   StoreArea& place = device.store->area(area);
   device.wrote = true;
   SK_TRY_ASSIGN(const auto facts, permanent::take_snapshot(*root, record.classes, place, describe, device.sink()));
+  if (device.watch) device.watch->reserve_begins();
   SK_TRY_ASSIGN(const auto reserve, permanent::make_reserve(*root, place, record.slack_bytes, device.sink()));
   static_cast<void>(reserve);
+  if (device.watch) device.watch->reserve_is_there();
   SK_TRY(root->close());
   return facts;
 }
 
 Result<CheckedSnapshot> secure_permanent(Device& device, const CompactedPermanent&) {
   device.phase = Phase::snapshot;
+  if (device.watch) device.watch->room_is_needed();
   SK_TRY(device.sink().check_cancelled());
   // The generations are overwritten from here on: what was kept as `previous` is gone.
   if (device.facts.snapshot_of) {
