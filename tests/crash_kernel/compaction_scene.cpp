@@ -15,11 +15,12 @@ class CompactionScene final : public Scene {
   [[nodiscard]] std::string name() const override { return "compaction"; }
 
   void prepare(const Machine& machine) override {
-    fill_partition(machine.root);
+    fill_partition(machine.root, seed());
     for (int i = 0; i < kSpoolFiles; ++i) {
       put_file(machine.at(i % 2 == 0 ? "spool/" : "spool/deep/") + std::to_string(i), noise(20'000, 7));
     }
     ok(permanent::make_own_directory(*machine.open_root()));
+    settle_times(machine.root, kOriginalTime);
     note_root(machine);
     before_ = listing(machine);
   }
