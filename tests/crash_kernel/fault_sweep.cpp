@@ -144,7 +144,7 @@ Problems SceneRig::judge_loud(FaultDisk& disk, const Result<void>& outcome, cons
 /// A lie about the filesystem's own blocks is found by the next verify or by the filesystem.
 Problems SceneRig::judge_silent(FaultDisk& disk, const FaultKind& kind, const Result<void>& outcome,
                                 SweepResult& result) {
-  const auto log = read_log(disk.log_file());
+  const auto log = read_disk_log(disk.log_file());
   const LogRecord* const struck = struck_write(log, kind.rule.skip);
   const bool is_read_back =
       struck != nullptr && (struck->disk == 1 || struck->data.find(kContentsMark) != std::string::npos);

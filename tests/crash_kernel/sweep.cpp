@@ -102,7 +102,7 @@ SceneRig::Recording SceneRig::record(const std::vector<std::string>& images, con
     recording.calls.flushes -= before.flushes;
   }
   copy_image(disk.log_file(), folder_ / "log");
-  recording.log = read_log(folder_ / "log");
+  recording.log = read_disk_log(folder_ / "log");
   return recording;
 }
 
@@ -145,7 +145,7 @@ SweepResult SceneRig::cut_power() {
       copy_image(options_.replay + "/" + std::to_string(i) + ".img", images()[i]);
     }
     copy_image(options_.replay + "/log", folder_ / "log");
-    recording.log = read_log(folder_ / "log");
+    recording.log = read_disk_log(folder_ / "log");
   }
   CrashStates states(recording.log, images(), crash_options(recording.begin));
   SweepResult result;
