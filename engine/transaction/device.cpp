@@ -94,6 +94,10 @@ Result<void> Device::add_history(Outcome outcome, const std::optional<Failure>& 
   entry.set("from", escape_bytes(record->original_version));
   entry.set("to", escape_bytes(record->image.version));
   entry.set("trial_boots", record->trial_boots);
+  const Json result = report;
+  for (const char* member : {"configuration", "manual_input_needed"}) {
+    if (const Json* value = result.find(member)) entry.set(member, *value);
+  }
   SK_TRY(store->append_history(entry.print()));
   wrote = true;
   return success();

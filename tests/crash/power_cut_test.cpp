@@ -64,6 +64,26 @@ Configurations failed_trial(World& world) {
   return last;
 }
 
+/// The new firmware makes the configuration its own, in several files, and may run twice.
+Configurations armed_with_migration(World& world) {
+  const auto last = armed_and_edited(world);
+  world.give_migration([&world](const io::ProcessRequest&) {
+    world.write_file("net/if.conf", "version 2\n");
+    world.write_file("net/added.conf", "by the migration\n");
+    world.remove_file("current");
+    return io::ProcessOutcome{};
+  });
+  return last;
+}
+
+Configurations failed_after_migration(World& world) {
+  const auto last = armed_with_migration(world);
+  EXPECT_EQ(world.recover(SlotId::b).outcome, Outcome::ok);
+  EXPECT_EQ(world.boot(), SlotId::b);
+  EXPECT_EQ(world.boot(), SlotId::a);
+  return last;
+}
+
 const Scene kScenes[] = {
     {"Install", SlotId::a, nothing, [](World& w, io::Storage* s) { return w.install(SlotId::a, 2, s); }},
     {"RecoverWhileArmed", SlotId::a, armed, [](World& w, io::Storage* s) { return w.recover(SlotId::a, s); }},
@@ -73,6 +93,10 @@ const Scene kScenes[] = {
            SlotId::a, [](Engine& engine) { return engine.rollback(false); }, s);
      }},
     {"BeginTrial", SlotId::b, armed_and_edited, [](World& w, io::Storage* s) { return w.recover(SlotId::b, s); }},
+    {"BeginTrialWithMigration", SlotId::b, armed_with_migration,
+     [](World& w, io::Storage* s) { return w.recover(SlotId::b, s); }},
+    {"RollBackAfterMigration", SlotId::a, failed_after_migration,
+     [](World& w, io::Storage* s) { return w.recover(SlotId::a, s); }},
     {"Confirm", SlotId::b, on_trial, [](World& w, io::Storage* s) { return w.confirm(SlotId::b, s); }},
     {"RollbackInTrial", SlotId::b, on_trial,
      [](World& w, io::Storage* s) {
@@ -106,6 +130,9 @@ class PowerCut : public testing::TestWithParam<Scene> {
       if (slot == SlotId::b) {
         const auto confirmed = world().confirm(slot);
         ended = confirmed.outcome == Outcome::confirmed || confirmed.outcome == Outcome::nothing_to_do;
+        if (ended && world().host().migration) {
+          ASSERT_TRUE(world().configuration().contains("net/added.conf")) << "confirmed without its migration";
+        }
         continue;
       }
       ended = world().environment().primary() == SlotId::a;

@@ -75,7 +75,8 @@ std::chrono::nanoseconds WorldHost::monotonic() { return real_->monotonic(); }
 std::chrono::nanoseconds WorldHost::since_boot() { return std::chrono::seconds(10); }
 Result<void> WorldHost::random(io::Bytes into) { return real_->random(into); }
 Result<void> WorldHost::ask_to_end(int process) { return real_->ask_to_end(process); }
-Result<io::ProcessOutcome> WorldHost::run(const io::ProcessRequest&) {
+Result<io::ProcessOutcome> WorldHost::run(const io::ProcessRequest& request) {
+  if (request.executable.ends_with("/migrate-config")) return migration ? migration(request) : io::ProcessOutcome{};
   io::ProcessOutcome outcome;
   outcome.exit_status = health_exit_status;
   return outcome;
@@ -115,6 +116,7 @@ void World::make_bundle(int version) {
   bundle::CreateRequest request;
   request.description.version = "1.0." + name;
   request.description.compatible = {"world"};
+  request.description.config = bundle::ConfigSchema{.schema = version, .readable_by = version};
   request.images = {{.volume = "rootfs", .path = at("v" + name + ".img")}};
   request.identity.certificate_pem = read_all(at("signer.pem"));
   request.identity.key_pem = read_all(at("signer.key"));
@@ -149,6 +151,8 @@ void World::reset() {
   write_all(at("slot-b.img"), std::string(kSlotBytes, 'r'));
   write_all(at("env.img"), std::string(2 * kEnvironmentBytes, '\xff'));
   fs::remove(at("store.img"));
+  fs::remove(at("hooks.d/migrate-config"));
+  host_.migration = nullptr;
   fill_permanent();
   const auto provisioned = run(SlotId::a, [&](Engine& engine) { return engine.provision(at("v1.skb"), false); });
   ASSERT_FALSE(provisioned.failure) << provisioned.failure->error.message;
@@ -290,6 +294,11 @@ void World::write_file(const std::string& path, const std::string& contents) con
 void World::remove_file(const std::string& path) const { fs::remove_all(at("permanent/" + path)); }
 void World::append_log(const std::string& line) const {
   std::ofstream(at("permanent/log/system.log"), std::ios::app) << line << '\n';
+}
+void World::give_migration(std::function<io::ProcessOutcome(const io::ProcessRequest&)> migration) {
+  write_all(at("hooks.d/migrate-config"), "#!/bin/sh\n");
+  chmod(at("hooks.d/migrate-config").c_str(), 0755);
+  host_.migration = std::move(migration);
 }
 bool World::own_directory_is_empty() const { return fs::is_empty(at("permanent/.slotkeeper")); }
 

@@ -285,6 +285,10 @@ class FaultDirectory final : public io::Directory {
     SK_TRY(plan_.meet("set_extended_attribute_of", name() + "/" + path, caller));
     return real_->set_extended_attribute_of(path, attribute, caller);
   }
+  Result<bool> do_clear_write_protection_of(const std::string& path, io::Caller caller) override {
+    SK_TRY(plan_.meet("clear_write_protection_of", name() + "/" + path, caller));
+    return real_->clear_write_protection_of(path, caller);
+  }
   Result<void> do_remove_extended_attribute_of(const std::string& path, const std::string& attribute,
                                                io::Caller caller) override {
     SK_TRY(plan_.meet("remove_extended_attribute_of", name() + "/" + path, caller));

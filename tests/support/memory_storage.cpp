@@ -210,6 +210,7 @@ class MemoryDirectory final : public io::Directory {
   Result<std::vector<io::ExtendedAttribute>> do_extended_attributes_of(Text, io::Caller) override { return none(); }
   Result<void> do_set_extended_attribute_of(Text, const io::ExtendedAttribute&, io::Caller) override { return none(); }
   Result<void> do_remove_extended_attribute_of(Text, Text, io::Caller) override { return none(); }
+  Result<bool> do_clear_write_protection_of(Text, io::Caller) override { return none(); }
   Result<void> do_sync_filesystem(io::Caller) override { return none(); }
   Result<io::SpaceFacts> do_space(io::Caller) override { return none(); }
 
