@@ -1,5 +1,6 @@
 #include "engine/transaction/actions.hpp"
 
+#include "engine/transaction/compacting.hpp"
 #include "engine/transaction/configuration_fate.hpp"
 #include "engine/transaction/rest.hpp"
 #include "engine/transaction/steps/migrate.hpp"
@@ -222,7 +223,9 @@ Result<void> carry_on(Device& device, Event event) {
   return run(device, row->to, row->action);
 }
 
-Result<void> recover_device(Device& device) {
+namespace {
+
+Result<void> recover_transaction(Device& device) {
   if (!device.record) return put_at_rest(device);
   SK_TRY_ASSIGN(const auto facts, device.boot_facts());
   const NextStep next = decide(*device.record, facts);
@@ -237,6 +240,15 @@ Result<void> recover_device(Device& device) {
   }
   if (!device.cause && device.has_open_transaction()) device.cause = recorded_failure(*device.record);
   return run(device, next.to, next.action);
+}
+
+}  // namespace
+
+Result<void> recover_device(Device& device) {
+  // Before anything else looks at the permanent partition; but an error there must not keep the boot order as it is.
+  Result<void> compacted = finish_compaction(device);
+  SK_TRY(recover_transaction(device));
+  return compacted;
 }
 
 Error roll_back_after(Device& device, Error why) {

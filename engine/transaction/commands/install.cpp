@@ -2,6 +2,7 @@
 
 #include "engine/transaction/actions.hpp"
 #include "engine/transaction/commands/commands.hpp"
+#include "engine/transaction/compacting.hpp"
 #include "engine/transaction/update_transaction.hpp"
 
 namespace slotkeeper {
@@ -53,6 +54,7 @@ CommandResult run_install(Device& device, const InstallRequest& request) {
   auto checks = find_health_checks(device.storage(), device.configuration());
   if (!checks.has_value()) return failure(device, std::move(checks).assume_error(), false);
   auto ready = finish_leftovers(device);
+  if (ready.has_value()) ready = finish_compaction(device);
   if (!ready.has_value()) return failure(device, std::move(ready).assume_error(), false);
   const auto previous = device.record ? std::optional(device.record->id) : std::nullopt;
   auto trial = update_transaction(device, {.location = request.location, .force = request.force});
