@@ -20,7 +20,7 @@ using store::Superblock;
 
 /// The first or the second half of a region, in whole units.
 store::Region half_of(const store::Region& region, std::uint64_t number) {
-  const std::uint64_t length = round_down_to_block(region.length / 2);
+  const std::uint64_t length = io::round_down_to_block(region.length / 2);
   return {region.kind, region.offset + number * length, length};
 }
 
