@@ -119,16 +119,5 @@ TEST_F(Advising, IsSilentWhereTheGatesPass) {
   EXPECT_TRUE(advice().files.empty());
 }
 
-TEST_F(Advising, FreesByClass) {
-  frees("download/a", 3);
-  frees("download/b", 4);
-  frees("log/x.1", 5);
-  const auto by_class = frees_by_class(plan, classes());
-  EXPECT_EQ(by_class.at("packages").bytes, 7);
-  EXPECT_EQ(by_class.at("packages").inodes, 2);
-  EXPECT_EQ(by_class.at("system").bytes, 5);
-  EXPECT_EQ(by_class.size(), 2);
-}
-
 }  // namespace
 }  // namespace slotkeeper::permanent
