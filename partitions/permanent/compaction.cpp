@@ -12,6 +12,7 @@
 #include "partitions/permanent/paths.hpp"
 #include "partitions/permanent/reserve.hpp"
 #include "partitions/permanent/segment_name.hpp"
+#include "partitions/permanent/steady_file.hpp"
 
 namespace slotkeeper::permanent {
 namespace {
@@ -190,7 +191,10 @@ class Compactor {
 
   Result<void> sync_own_directory() {
     Result<std::unique_ptr<io::Directory>> own = root_.open_directory(std::string(kOwnDirectory));
-    if (!own.has_value()) return success();  // it could not even be made
+    if (!own.has_value()) {
+      if (is_gone(own.assume_error())) return success();  // there was no room to make it
+      return std::move(own).assume_error();
+    }
     SK_TRY(own.assume_value()->sync());
     return own.assume_value()->close();
   }

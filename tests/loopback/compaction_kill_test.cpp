@@ -26,7 +26,7 @@ constexpr int kKills = 32;  // in each of the two tests
 constexpr std::uint64_t kLateFiles = 12;
 constexpr std::uint64_t kLateLines = 400;
 constexpr std::uint64_t kLiveLinesPerSegment = 300;
-constexpr int kLiveSegmentsMax = 400;
+constexpr int kLiveSegmentsMax = 1000;
 
 std::uint64_t seed_of_this_run() {
   const char* given = std::getenv("SLOTKEEPER_SEED");
@@ -71,13 +71,13 @@ void write_live(const std::string& live, Written& written) {
       ::usleep(1000);
       continue;
     }
-    for (std::uint64_t line = 0; line < kLiveLinesPerSegment && !written.stop; ++line) {
+    for (std::uint64_t line = 0; line < kLiveLinesPerSegment && !written.stop;) {
       if (!append_line(file, log_lines(written.live + 1, 1))) {
         ::usleep(1000);
         continue;
       }
       written.live = written.live + 1;
-      if (line % 16 == 0) ::usleep(500);
+      if (++line % 16 == 0) ::usleep(500);
     }
     if (!written.stop) rotate(live);  // still open for writing
     ::close(file);
