@@ -129,6 +129,8 @@ TEST_F(DriftTest, StopsWhenItIsToldTo) {
 }
 
 TEST_F(DriftTest, StopsBeforeItReadsTooMuch) {
+  partition_ = std::make_unique<PermanentPartition>(Ext4Options{.size_bytes = 40 << 20});
+  std::filesystem::create_directory(*partition_ / "net");
   put_file(*partition_ / "net/big", noise(5 << 20, 1));
   const DriftWatch before = watch();
   EXPECT_TRUE(look(before).complete);
