@@ -156,13 +156,13 @@ Result<std::optional<SlotId>> DeviceStateStore::read_last_confirmed() {
   if (!grub.has_value()) return std::move(grub).as_failure();
   if (const auto slot = store::decode_grub_confirmed(grub.value().bytes())) return slot;
   if (!uboot.has_value()) return std::move(uboot).as_failure();
-  if (is_all_zero(uboot.value().bytes())) return std::optional<SlotId>();
+  if (io::is_all_zero(uboot.value().bytes())) return std::optional<SlotId>();
   return make_error(Errc::state_store, "both forms of the last confirmed slot in " + device_->path() + " are damaged");
 }
 
 /// The superblock at one end; not_provisioned where the device ends before.
 Result<Superblock> read_superblock(StoreDevice& device, std::uint64_t offset, std::uint64_t size_bytes) {
-  SK_TRY_ASSIGN(const AlignedBuffer block, device.read_blocks(offset, kStoreBlockBytes));
+  SK_TRY_ASSIGN(const io::AlignedBuffer block, device.read_blocks(offset, kStoreBlockBytes));
   SK_TRY_ASSIGN(Superblock superblock, store::decode_superblock(block.bytes()));
   if (superblock.total_bytes > size_bytes) {
     return make_error(Errc::state_store, "the state store has " + std::to_string(superblock.total_bytes) +
@@ -180,7 +180,7 @@ Result<Superblock> find_superblock(StoreDevice& device) {
   }
   auto first = read_superblock(device, 0, size_bytes);
   if (first.has_value()) return first;
-  auto last = read_superblock(device, round_down_to_block(size_bytes) - kStoreBlockBytes, size_bytes);
+  auto last = read_superblock(device, io::round_down_to_block(size_bytes) - kStoreBlockBytes, size_bytes);
   if (last.has_value()) return last;
   for (const Errc code : {Errc::foreign_record, Errc::io_error, Errc::state_store}) {
     if (first.error().code == code) return first;

@@ -48,16 +48,17 @@ class Walk {
   }
 
  private:
-  /// Every entry of `directory`, whose own path is `prefix` without its last slash.
+  /// Every entry of `directory`, whose own path is `prefix` without its last slash, then what is below. Names are not
+  /// gathered: there may be very many, and the entries hold them anyway.
   Result<void> walk_below(io::Directory& directory, const std::string& prefix, std::size_t depth) {
-    std::vector<std::string> names;
+    const std::size_t begin = inventory_.entries.size();
     SK_TRY(directory.visit_entries([&](const io::DirectoryEntry& entry) -> Result<void> {
-      if (inventory_.entries.size() + names.size() > kEntriesMax) return too_many();
-      names.push_back(entry.name);
-      return success();
+      return walk_entry(directory, entry.name, prefix + entry.name, depth + 1);
     }));
-    std::ranges::sort(names);
-    for (const std::string& name : names) SK_TRY(walk_entry(directory, name, prefix + name, depth + 1));
+    const std::size_t end = inventory_.entries.size();
+    for (std::size_t i = begin; i < end; ++i) {
+      if (inventory_.entries.type(i) == io::EntryType::directory) SK_TRY(descend(directory, i, depth + 1));
+    }
     return success();
   }
 
@@ -71,13 +72,16 @@ class Walk {
     if (left_out) return success();
     if (inventory_.entries.size() >= kEntriesMax) return too_many();
     if (path.size() > kPathMaxBytes || depth > kDepthMax) return too_deep(path);
+    return take(parent, name, path, status.assume_value());
+  }
 
-    if (status.assume_value().type != io::EntryType::directory) {
-      return take(parent, name, path, status.assume_value());
+  Result<void> descend(io::Directory& parent, std::size_t index, std::size_t depth) {
+    const std::string path(inventory_.entries.path(index));
+    Result<std::unique_ptr<io::Directory>> opened = parent.open_directory(last_name_of(path));
+    if (!opened.has_value()) {
+      vanished_.push_back(index);
+      return passed_over(path, opened.assume_error());
     }
-    Result<std::unique_ptr<io::Directory>> opened = parent.open_directory(name);
-    if (!opened.has_value()) return passed_over(path, opened.assume_error());
-    SK_TRY(take(parent, name, path, status.assume_value()));
     SK_TRY(walk_below(*opened.assume_value(), path + "/", depth));
     return opened.assume_value()->close();
   }
@@ -93,10 +97,7 @@ class Walk {
     entry.kind = classes_.rule_at(rule).kind;
     const Result<void> looked_at = look_at(parent, name, entry);
     if (!looked_at.has_value()) return passed_over(path, looked_at.assume_error(), entry.kind);
-    ClassTotals& totals = inventory_.classes[classes_.rule_at(rule).name];
-    if (entry.status.type != io::EntryType::directory) ++totals.files;
-    totals.bytes += entry.status.allocated_bytes;
-    inventory_.entries.push_back(std::move(entry));
+    inventory_.entries.push_back(entry);
     return success();
   }
 
@@ -184,13 +185,13 @@ class Walk {
   }
 
   void finish() {
+    std::ranges::sort(vanished_);
+    inventory_.entries.remove(vanished_);
+    inventory_.entries.sort();
+    std::ranges::sort(inventory_.mounts);
     inventory_.classes.try_emplace(classes_.rule_at(classes_.rules.size()).name);
     for (const ClassRule& rule : classes_.rules) inventory_.classes.try_emplace(rule.name);
-    std::ranges::sort(inventory_.entries, path_before, &Entry::path);
-    HardLinks links;
-    for (Entry& entry : inventory_.entries) {
-      if (is_protected(entry)) entry.hard_link = links.first_name(entry);
-    }
+    count_and_link();
     const bool with_state = reads_contents(scope_, ClassKind::state);
     if (!reads_contents(scope_, ClassKind::config)) return;
     RootDigest roots;
@@ -202,12 +203,53 @@ class Walk {
     if (with_state) inventory_.protected_root = finished.with_state;
   }
 
+  /// Adds up the classes, and finds the names that stand for one file: all lie on one filesystem, so the number of the
+  /// inode tells.
+  void count_and_link() {
+    struct Name {
+      std::uint64_t inode;
+      std::size_t index;
+      auto operator<=>(const Name&) const = default;
+    };
+    std::vector<Name> names;
+    EntryList& entries = inventory_.entries;
+    for (std::size_t i = 0; i < entries.size(); ++i) {
+      const Entry entry = entries[i];
+      const bool is_directory = entry.status.type == io::EntryType::directory;
+      if (!is_directory) ++totals_of(entry).files;
+      if (is_directory || entry.status.links < 2) {
+        count(entry);
+      } else {
+        names.push_back({.inode = entry.status.inode, .index = i});
+      }
+    }
+    std::ranges::sort(names);
+    std::optional<std::size_t> first_protected;
+    for (std::size_t i = 0; i < names.size(); ++i) {
+      if (i == 0 || names[i].inode != names[i - 1].inode) {
+        count(entries[names[i].index]);
+        first_protected.reset();
+      }
+      if (!is_protected(entries.kind(names[i].index))) continue;
+      if (first_protected) entries.set_hard_link(names[i].index, *first_protected);
+      if (!first_protected) first_protected = names[i].index;
+    }
+  }
+
+  ClassTotals& totals_of(const Entry& entry) { return inventory_.classes[classes_.rule_at(entry.rule).name]; }
+  void count(const Entry& entry) {
+    ClassTotals& totals = totals_of(entry);
+    totals.bytes += entry.status.allocated_bytes;
+    ++totals.inodes;
+  }
+
   const ClassTable& classes_;
   HashScope scope_;
   ProgressSink& progress_;
   std::vector<std::byte> buffer_;
   std::uint64_t device_ = 0;
   std::vector<std::string> busy_;
+  std::vector<std::size_t> vanished_;  ///< directories that were gone when they were to be opened
   Inventory inventory_;
 };
 
@@ -230,42 +272,43 @@ Result<Inventory> take_inventory(io::Directory& root, const ClassTable& classes,
   return with_context(Walk(classes, scope, progress).run(root), "inventory of the permanent partition");
 }
 
-std::vector<bool> snapshot_members(const std::vector<Entry>& entries) {
+std::vector<bool> snapshot_members(const EntryList& entries) {
   std::vector<bool> members(entries.size(), false);
-  for (std::size_t i = 0; i < entries.size(); ++i) members[i] = is_protected(entries[i]);
+  for (std::size_t i = 0; i < entries.size(); ++i) members[i] = is_protected(entries.kind(i));
   // Each protected entry makes its directory a member, which makes its own directory one; from the last entry to the
   // first, so that every directory comes after what is in it.
   for (std::size_t i = entries.size(); i-- > 0;) {
     if (!members[i]) continue;
-    const std::string parent = parent_of(entries[i].path);
-    const auto found = std::ranges::lower_bound(entries, parent, path_before, &Entry::path);
-    if (found != entries.end() && found->path == parent)
-      members[static_cast<std::size_t>(found - entries.begin())] = true;
+    if (const auto parent = entries.find(parent_of(entries.path(i)))) members[*parent] = true;
   }
   return members;
 }
 
 std::vector<std::string> differing_paths(const Inventory& before, const Inventory& after, bool with_state,
                                          std::size_t limit) {
-  const auto counts = [&](const Entry& entry) {
-    return entry.kind == ClassKind::config || (with_state && entry.kind == ClassKind::state);
+  const EntryList& old_entries = before.entries;
+  const EntryList& new_entries = after.entries;
+  const auto counts = [&](ClassKind kind) {
+    return kind == ClassKind::config || (with_state && kind == ClassKind::state);
   };
   std::vector<std::string> paths;
-  auto old_entry = before.entries.begin();
-  auto new_entry = after.entries.begin();
-  const auto add = [&](const Entry& entry) {
-    if (counts(entry)) paths.push_back(entry.path);
+  const auto add = [&](const EntryList& entries, std::size_t index) {
+    if (counts(entries.kind(index))) paths.emplace_back(entries.path(index));
   };
-  while (paths.size() < limit && (old_entry != before.entries.end() || new_entry != after.entries.end())) {
-    if (new_entry == after.entries.end() ||
-        (old_entry != before.entries.end() && path_before(old_entry->path, new_entry->path))) {
-      add(*old_entry++);
-    } else if (old_entry == before.entries.end() || path_before(new_entry->path, old_entry->path)) {
-      add(*new_entry++);
+  std::size_t o = 0;
+  std::size_t n = 0;
+  while (paths.size() < limit && (o < old_entries.size() || n < new_entries.size())) {
+    if (n == new_entries.size() || (o < old_entries.size() && path_before(old_entries.path(o), new_entries.path(n)))) {
+      add(old_entries, o++);
+    } else if (o == old_entries.size() || path_before(new_entries.path(n), old_entries.path(o))) {
+      add(new_entries, n++);
     } else {
-      if (counts(*old_entry) != counts(*new_entry) || !same_entry(*old_entry, *new_entry)) add(*old_entry);
-      ++old_entry;
-      ++new_entry;
+      const bool both_count = counts(old_entries.kind(o)) && counts(new_entries.kind(n));
+      const bool differs = both_count ? !same_entry(old_entries[o], new_entries[n])
+                                      : counts(old_entries.kind(o)) != counts(new_entries.kind(n));
+      if (differs) paths.emplace_back(old_entries.path(o));
+      ++o;
+      ++n;
     }
   }
   return paths;

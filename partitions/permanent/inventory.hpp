@@ -11,6 +11,7 @@
 #include "partitions/digest.hpp"
 #include "partitions/io/directory.hpp"
 #include "partitions/permanent/classes.hpp"
+#include "partitions/permanent/entry_list.hpp"
 #include "partitions/progress.hpp"
 
 namespace slotkeeper::permanent {
@@ -22,32 +23,20 @@ inline constexpr std::size_t kDepthMax = 256;
 inline constexpr std::size_t kPathMaxBytes = 4000;  ///< of a protected path: what one system call can name, with room
 inline constexpr int kReadAttemptsMax = 3;          ///< of a config file that changes while it is read
 
-struct Entry {
-  std::string path;  ///< relative, raw bytes; "." is the root itself
-  ClassKind kind = ClassKind::config;
-  std::uint32_t rule = 0;  ///< index into the table's rules; rules.size() for the default class
-  io::EntryStatus status;
-  std::vector<io::ExtendedAttribute> attributes;  ///< sorted; of config and state entries only
-  std::string link_target;                        ///< of a symbolic link
-  std::string hard_link;  ///< first protected path with the same inode; empty where this is the first, and for logs
-  std::optional<Sha256> digest;  ///< of the contents, where they were read
-};
-
+/// A file with several names counts once in bytes and inodes, in the class of its first name.
 struct ClassTotals {
-  std::uint64_t files = 0;
-  std::uint64_t bytes = 0;  ///< allocated
+  std::uint64_t files = 0;   ///< names of anything but directories
+  std::uint64_t bytes = 0;   ///< allocated
+  std::uint64_t inodes = 0;  ///< directories too
 };
 
 struct Inventory {
-  std::vector<Entry> entries;                  ///< "." first, then sorted by the bytes of the path
+  EntryList entries;                           ///< "." first, then sorted by the bytes of the path
   std::map<std::string, ClassTotals> classes;  ///< by rule name; every rule and "config" have a row
   Sha256 config_root;                          ///< over the config entries; zero when their contents were not read
   Sha256 protected_root;            ///< over config and state entries; zero when their contents were not read
   std::vector<std::string> mounts;  ///< what is mounted below the root and was left out
 };
-
-[[nodiscard]] inline bool is_protected(ClassKind kind) { return kind == ClassKind::config || kind == ClassKind::state; }
-[[nodiscard]] inline bool is_protected(const Entry& entry) { return is_protected(entry.kind); }
 
 /// Which contents are read and hashed.
 enum class HashScope : std::uint8_t { nothing, config, config_and_state, everything };
@@ -58,13 +47,13 @@ enum class HashScope : std::uint8_t { nothing, config, config_and_state, everyth
 /// are not looked at.
 /// Errors: config_busy (detail "paths": those that keep changing), no_space (more than kEntriesMax entries), io_error
 /// (ENAMETOOLONG: a protected path of more than kPathMaxBytes or kDepthMax components), cancelled.
-/// Memory: some 300 bytes an entry; contents are streamed.
+/// Memory: that of an EntryList; contents are streamed.
 [[nodiscard]] Result<Inventory> take_inventory(io::Directory& root, const ClassTable& classes, HashScope scope,
                                                ProgressSink& progress);
 
 /// Which entries a snapshot of this inventory holds: those of kind config and state, and the directories on the way to
 /// them. One value for each entry.
-[[nodiscard]] std::vector<bool> snapshot_members(const std::vector<Entry>& entries);
+[[nodiscard]] std::vector<bool> snapshot_members(const EntryList& entries);
 
 /// Paths of config entries (and of state entries with `with_state`) that differ, at most `limit` of them.
 [[nodiscard]] std::vector<std::string> differing_paths(const Inventory& before, const Inventory& after, bool with_state,

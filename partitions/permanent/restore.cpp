@@ -29,7 +29,7 @@ Result<SnapshotListing> list_snapshot(StoreArea& snapshot, const SnapshotFacts& 
                   if (item.is_mount) {
                     listing.mounts.push_back(item.entry.path);
                   } else {
-                    listing.entries.push_back(std::move(item.entry));
+                    listing.entries.push_back(item.entry);
                   }
                   return success();
                 }));

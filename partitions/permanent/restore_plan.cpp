@@ -13,7 +13,7 @@ namespace {
 bool is_directory(const Entry& entry) { return entry.status.type == io::EntryType::directory; }
 
 /// How many names outside of configuration and state a file has, by the path of its first name inside.
-std::map<std::string, std::uint64_t> outside_names(const std::vector<Entry>& entries) {
+std::map<std::string, std::uint64_t> outside_names(const EntryList& entries) {
   std::map<std::string, std::uint64_t> inside;
   std::map<std::string, std::uint64_t> outside;
   for (const Entry& entry : entries) {
@@ -44,12 +44,12 @@ class Comparison {
     std::size_t w = 0;
     std::size_t p = 0;
     while (w < wanted_.entries.size() || p < present_.entries.size()) {
-      if (p < present_.entries.size() && is_unknown_ground(present_.entries[p].path)) {
+      if (p < present_.entries.size() && is_unknown_ground(present_.entries.path(p))) {
         ++p;
       } else if (w == wanted_.entries.size() ||
-                 (p < present_.entries.size() && path_before(present_.entries[p].path, wanted_.entries[w].path))) {
+                 (p < present_.entries.size() && path_before(present_.entries.path(p), wanted_.entries.path(w)))) {
         unknown(present_.entries[p++]);
-      } else if (p == present_.entries.size() || path_before(wanted_.entries[w].path, present_.entries[p].path)) {
+      } else if (p == present_.entries.size() || path_before(wanted_.entries.path(w), present_.entries.path(p))) {
         if (!is_mounted_over(wanted_.entries[w].path)) missing(w);
         ++w;
       } else {
@@ -75,7 +75,7 @@ class Comparison {
     for (const std::string& path : wanted_.mounts) occupy(path);
   }
 
-  bool is_unknown_ground(const std::string& path) const {
+  bool is_unknown_ground(std::string_view path) const {
     return std::ranges::any_of(wanted_.mounts, [&](const std::string& mount) { return is_at_or_below(path, mount); });
   }
 

@@ -12,7 +12,7 @@ namespace slotkeeper::permanent {
 
 /// A snapshot in memory, without contents.
 struct SnapshotListing {
-  std::vector<Entry> entries;       ///< as an inventory has them, with digests
+  EntryList entries;                ///< as an inventory has them, with digests
   std::vector<std::string> mounts;  ///< nothing is known of these paths and what is below
 };
 

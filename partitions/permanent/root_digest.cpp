@@ -77,10 +77,4 @@ void RootDigest::add(const Entry& entry) {
 
 Roots RootDigest::finish() { return {.config = config_.finish(), .with_state = with_state_.finish()}; }
 
-std::string HardLinks::first_name(const Entry& entry) {
-  if (entry.status.type == io::EntryType::directory || entry.status.links < 2) return {};
-  const auto [place, is_first] = first_names_.try_emplace({entry.status.device, entry.status.inode}, entry.path);
-  return is_first ? std::string() : place->second;
-}
-
 }  // namespace slotkeeper::permanent

@@ -2,10 +2,7 @@
 // walked on the partition or read from a snapshot. The serialisation stands in engine/DESIGN.md.
 #pragma once
 
-#include <cstddef>
-#include <map>
 #include <string>
-#include <utility>
 
 #include "partitions/digest.hpp"
 #include "partitions/permanent/inventory.hpp"
@@ -33,15 +30,5 @@ class RootDigest {
 
 /// The bytes that stand for one entry in a root.
 [[nodiscard]] std::string serialise(const Entry& entry);
-
-/// Finds the other names of a file: which protected path was the first with this inode.
-class HardLinks {
- public:
-  /// The first path with this inode, or "" when this is the first one. Directories and single names are never linked.
-  [[nodiscard]] std::string first_name(const Entry& entry);
-
- private:
-  std::map<std::pair<std::uint64_t, std::uint64_t>, std::string> first_names_;
-};
 
 }  // namespace slotkeeper::permanent

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
-#include <map>
 #include <set>
 
 #include "partitions/permanent/root_digest.hpp"
@@ -41,14 +40,16 @@ class Attempt {
     SK_TRY_ASSIGN(Inventory inventory, take_inventory(root_, classes, HashScope::nothing, progress_));
     const std::vector<bool> members = snapshot_members(inventory.entries);
     for (std::size_t i = 0; i < members.size(); ++i) {
-      if (members[i] && has_contents(inventory.entries[i])) total_bytes_ += inventory.entries[i].status.size_bytes;
+      if (!members[i] || inventory.entries.type(i) != io::EntryType::regular) continue;
+      if (const Entry entry = inventory.entries[i]; has_contents(entry)) total_bytes_ += entry.status.size_bytes;
     }
     SK_TRY_ASSIGN(writer_, SnapshotArchiveWriter::begin(area_));
     for (const std::string& path : inventory.mounts) SK_TRY(add_mount(path));
     for (std::size_t i = 0; i < members.size() && verdict_ == Verdict::whole; ++i) {
       if (!members[i]) continue;
       SK_TRY(progress_.check_cancelled());
-      SK_TRY(add(inventory.entries[i]));
+      Entry entry = inventory.entries[i];
+      SK_TRY(add(entry));
     }
     if (verdict_ != Verdict::whole) return verdict_;
     const Roots roots = roots_.finish();
@@ -101,7 +102,7 @@ class Attempt {
     SK_TRY(add_contents(entry, file.file()));
     SK_TRY_ASSIGN(const bool same, file.stayed_the_same());
     SK_TRY(file.file().close());
-    if (entry.status.links > 1) first_names_.emplace(entry.path, entry);
+    if (entry.status.links > 1) first_names_.push_back(entry);
     const bool taken = same || (entry.kind == ClassKind::state && takes_changing_state_);
     return taken ? Step::archived : Step::start_over;
   }
@@ -135,11 +136,13 @@ class Attempt {
                       now.owner == entry.status.owner && now.group == entry.status.group;
     if (!same) return Step::start_over;
     if (!entry.hard_link.empty() && entry.status.type == io::EntryType::regular) {
-      const auto first = first_names_.find(entry.hard_link);
-      if (first == first_names_.end() || !is_same_inode(first->second.status, now)) return Step::start_over;
-      entry.digest = first->second.digest;
-      entry.attributes = first->second.attributes;
-      entry.status = first->second.status;
+      const std::optional<std::size_t> found = first_names_.find(entry.hard_link);
+      if (!found) return Step::start_over;
+      Entry first = first_names_[*found];
+      if (!is_same_inode(first.status, now)) return Step::start_over;
+      entry.digest = first.digest;
+      entry.attributes = std::move(first.attributes);
+      entry.status = first.status;
     }
     SK_TRY(writer_->add({.entry = entry}));
     return Step::archived;
@@ -159,7 +162,7 @@ class Attempt {
   std::vector<std::byte> buffer_;
   std::unique_ptr<SnapshotArchiveWriter> writer_;
   RootDigest roots_;
-  std::map<std::string, Entry> first_names_;
+  EntryList first_names_;
   std::uint64_t total_bytes_ = 0;
   SnapshotFacts facts_;
   Sha256 digest_;
@@ -199,7 +202,7 @@ std::uint64_t snapshot_bound_bytes(const Inventory& inventory) {
   const std::vector<bool> members = snapshot_members(inventory.entries);
   for (std::size_t i = 0; i < members.size(); ++i) {
     if (!members[i]) continue;
-    const Entry& entry = inventory.entries[i];
+    const Entry entry = inventory.entries[i];
     std::uint64_t records = entry.path.size() + entry.link_target.size() + entry.hard_link.size();
     for (const auto& attribute : entry.attributes) {
       records += 3 * attribute.name.size() + attribute.value.size() * 4 / 3 + 64;

@@ -1,7 +1,7 @@
 // Reading a snapshot back: what is in it, and whether it is what was taken.
 #include <algorithm>
-#include <map>
 
+#include "partitions/permanent/paths.hpp"
 #include "partitions/permanent/root_digest.hpp"
 #include "partitions/permanent/snapshot.hpp"
 
@@ -28,14 +28,14 @@ Result<Sha256> digest_of_contents(SnapshotReader& reader, const Entry& entry, io
 }
 
 /// A further name of a file is the file: everything but its path and class comes from the first name.
-Result<void> complete_link(Entry& entry, const std::map<std::string, Entry>& first_names) {
-  const auto first = first_names.find(entry.hard_link);
-  if (first == first_names.end())
-    return damaged(entry.path + " is linked to " + entry.hard_link + ", which is not there");
-  entry.status = first->second.status;
-  entry.attributes = first->second.attributes;
-  entry.link_target = first->second.link_target;
-  entry.digest = first->second.digest;
+Result<void> complete_link(Entry& entry, const EntryList& first_names) {
+  const std::optional<std::size_t> found = first_names.find(entry.hard_link);
+  if (!found) return damaged(entry.path + " is linked to " + entry.hard_link + ", which is not there");
+  Entry first = first_names[*found];
+  entry.status = first.status;
+  entry.attributes = std::move(first.attributes);
+  entry.link_target = std::move(first.link_target);
+  entry.digest = first.digest;
   return success();
 }
 
@@ -45,13 +45,18 @@ Result<SnapshotContents> read_snapshot(StoreArea& area,
                                        const std::function<Result<void>(SnapshotReader::Item&&)>& visit) {
   SK_TRY_ASSIGN(const auto reader, SnapshotReader::open(area));
   std::vector<std::byte> buffer(kBufferBytes);
-  std::map<std::string, Entry> first_names;
+  EntryList first_names;
+  std::string last_path;
   RootDigest roots;
   SnapshotContents contents;
   for (;;) {
     SK_TRY_ASSIGN(std::optional<SnapshotReader::Item> item, reader->next());
     if (!item) break;
     Entry& entry = item->entry;
+    if (!item->is_mount) {
+      if (contents.entries != 0 && !path_before(last_path, entry.path)) return damaged(entry.path + " is out of order");
+      last_path = entry.path;
+    }
     if (!entry.hard_link.empty()) {
       SK_TRY(complete_link(entry, first_names));
     } else if (entry.status.type == io::EntryType::regular) {
@@ -59,7 +64,7 @@ Result<SnapshotContents> read_snapshot(StoreArea& area,
       contents.plain_bytes += entry.status.size_bytes;
     }
     if (entry.status.links > 1 && entry.hard_link.empty() && entry.status.type != io::EntryType::directory) {
-      first_names.emplace(entry.path, entry);
+      first_names.push_back(entry);
     }
     if (!item->is_mount) {
       roots.add(entry);

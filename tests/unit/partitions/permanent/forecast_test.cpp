@@ -176,8 +176,9 @@ TEST(RollbackReserve, AnotherNameOfAFileNeedsNothing) {
   Inventory inventory;
   inventory.entries = {directory("."), file("a", kMebibyte)};
   const Amount once = rollback_reserve_of(inventory, kBlock);
-  inventory.entries.push_back(file("b", kMebibyte));
-  inventory.entries.back().hard_link = "a";
+  Entry another = file("b", kMebibyte);
+  another.hard_link = "a";
+  inventory.entries.push_back(another);
   EXPECT_EQ(rollback_reserve_of(inventory, kBlock).bytes, once.bytes);
   EXPECT_EQ(rollback_reserve_of(inventory, kBlock).inodes, once.inodes);
 }
