@@ -120,7 +120,9 @@ TEST_P(FullPartition, IsRolledBackAlsoAfterAPowerCut) {
   ASSERT_NO_FATAL_FAILURE(ruin(root, variant.other.name.empty()));
   struct statvfs space {};
   ASSERT_EQ(::statvfs(root.c_str(), &space), 0);
-  if (variant.other.name.empty()) ASSERT_EQ(space.f_ffree, 0U);
+  if (variant.other.name.empty()) {
+    ASSERT_EQ(space.f_ffree, 0U);
+  }
   ASSERT_EQ(space.f_bavail, 0U);
 
   const auto base = rig.partition().after_power_cut();
