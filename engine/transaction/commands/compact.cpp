@@ -52,7 +52,7 @@ Result<CommandResult> compact(Device& device, bool dry_run) {
   if (dry_run) {
     return answer(
         device, Outcome::ok,
-        "Would free at least " + std::to_string(plan.frees.bytes / 1024) + " KiB: " + planned_summary(plan) + ".");
+        "Would free about " + std::to_string(plan.frees.bytes / 1024) + " KiB: " + planned_summary(plan) + ".");
   }
   return answer(device, Outcome::ok,
                 "Freed " + std::to_string(report.freed.bytes / 1024) +
