@@ -29,7 +29,7 @@ std::string text_of(const std::string& path) {
   return {std::istreambuf_iterator<char>(file), {}};
 }
 
-std::string line_of(const std::string& text, const std::string& beginning) {
+[[maybe_unused]] std::string line_of(const std::string& text, const std::string& beginning) {
   const std::size_t at = text.find(beginning);
   return at == std::string::npos ? std::string() : text.substr(at, text.find('\n', at) - at);
 }
