@@ -94,7 +94,7 @@ TEST_F(Advising, SaysWhenDeletingIsNotEnough) {
   add("log/security/security.log", 40 * kMiB);
   EXPECT_FALSE(advice().is_enough());
   EXPECT_THAT(sentence_of(advice()), HasSubstr("is not enough"));
-  inventory.entries.clear();
+  inventory.entries = {};
   EXPECT_THAT(sentence_of(advice()), HasSubstr("no logs or packages left"));
 }
 
