@@ -43,14 +43,14 @@ class FaultDiskRig : public testing::Test {
 
   /// 0, or the errno of the write.
   int write(std::uint64_t offset, char letter, std::size_t size = kBlock) {
-    io::io::AlignedBuffer buffer(size);
+    io::AlignedBuffer buffer(size);
     std::memset(buffer.bytes().data(), letter, size);
     const ssize_t count = ::pwrite(device_, buffer.bytes().data(), size, static_cast<off_t>(offset));
     return count == static_cast<ssize_t>(size) ? 0 : errno;
   }
   /// What the device says, past every cache; empty on an error.
   std::string read(std::uint64_t offset, std::size_t size = kBlock) {
-    io::io::AlignedBuffer buffer(size);
+    io::AlignedBuffer buffer(size);
     const ssize_t count = ::pread(device_, buffer.bytes().data(), size, static_cast<off_t>(offset));
     if (count != static_cast<ssize_t>(size)) return {};
     return {reinterpret_cast<const char*>(buffer.bytes().data()), size};
@@ -168,7 +168,7 @@ TEST_F(FaultDiskRig, RulesOfOneDiskLeaveTheOtherAlone) {
   rules("error write disk=other");
   EXPECT_EQ(write(0, 'a'), 0);
   const int other = ::open(disk_->path("other").c_str(), O_RDWR | O_DIRECT | O_CLOEXEC);
-  io::io::AlignedBuffer buffer(kBlock);
+  io::AlignedBuffer buffer(kBlock);
   EXPECT_EQ(::pwrite(other, buffer.bytes().data(), kBlock, 0), -1);
   EXPECT_EQ(errno, EIO);
   ::close(other);
