@@ -31,6 +31,7 @@ struct Device {
   bool reboot_needed = false;
   bool wrote = false;      ///< anything durable was changed
   bool compacted = false;  ///< this install removed something from the permanent partition
+  bool resumed = false;    ///< the hook `resume` was run for a command that was killed
   bool fell_back = false;  ///< another slot runs than the confirmed one; it is the confirmed one now
   std::optional<Failure> cause;
   JsonObject report;
@@ -44,12 +45,16 @@ struct Device {
 
   /// The permanent partition that the open transaction, or else the configuration, speaks of.
   [[nodiscard]] Result<std::unique_ptr<io::Directory>> open_permanent() const;
+  [[nodiscard]] const std::string& permanent_path() const;
 
   /// Durable: the record as it stands now. On crash: this one or the one before.
   [[nodiscard]] Result<void> save_record();
   [[nodiscard]] Result<void> save_facts();
   /// Moves the open transaction by an event of a forward step: persists the new state before anything is done in it.
   [[nodiscard]] Result<void> advance(Event event);
+
+  /// Puts a member into the command's report, in place of an earlier one of that name.
+  void set_report(std::string_view name, Json value);
 
   /// Reads the boot environment afresh.
   [[nodiscard]] Result<BootFacts> boot_facts();

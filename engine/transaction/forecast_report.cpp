@@ -8,7 +8,7 @@ namespace {
 Json amount(const permanent::Amount& amount) { return JsonObject{{"bytes", amount.bytes}, {"inodes", amount.inodes}}; }
 
 JsonObject classes_of(const PreflightReport& report, const permanent::ClassTable& classes) {
-  const auto frees = permanent::frees_by_class(report.compaction, classes);
+  const auto& frees = report.compaction.frees_by_class;
   JsonObject rows;
   for (const auto& [name, totals] : report.inventory.classes) {
     const auto rule = std::ranges::find(classes.rules, name, &permanent::ClassRule::name);
@@ -18,6 +18,7 @@ JsonObject classes_of(const PreflightReport& report, const permanent::ClassTable
     rows.emplace_back(escape_bytes(name), JsonObject{{"kind", permanent::name_of(kind)},
                                                      {"files", totals.files},
                                                      {"bytes", totals.bytes},
+                                                     {"inodes", totals.inodes},
                                                      {"frees_bytes", freed.bytes},
                                                      {"frees_inodes", freed.inodes}});
   }

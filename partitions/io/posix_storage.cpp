@@ -4,6 +4,7 @@
 
 #include "partitions/io/posix_call.hpp"
 #include "partitions/io/posix_device_facts.hpp"
+#include "partitions/io/posix_freeze.hpp"
 #include "partitions/io/storage.hpp"
 
 namespace slotkeeper::io {
@@ -44,6 +45,14 @@ class PosixStorage final : public Storage {
   Result<std::string> do_kernel_command_line(Caller) override {
     constexpr std::size_t kLimitBytes = 65536;  // no architecture allows more
     return read_text("/proc/cmdline", kLimitBytes);
+  }
+  Result<std::unique_ptr<Freeze>> do_freeze(const std::string& path, std::chrono::milliseconds limit, Caller) override {
+    return freeze_filesystem(*this, path, limit);
+  }
+  Result<bool> do_thaw(const std::string& path, Caller) override { return thaw_filesystem(path); }
+  Result<std::vector<std::string>> do_lying_on(const std::string& filesystem, const std::vector<std::string>& paths,
+                                               Caller) override {
+    return find_lying_on(*this, filesystem, paths);
   }
 };
 

@@ -2,6 +2,7 @@
 // Everything above is written against this interface; tests put a simulated disk behind it.
 #pragma once
 
+#include <chrono>
 #include <memory>
 #include <optional>
 #include <string>
@@ -9,6 +10,7 @@
 
 #include "partitions/io/directory.hpp"
 #include "partitions/io/file.hpp"
+#include "partitions/io/freeze.hpp"
 
 namespace slotkeeper::io {
 
@@ -108,6 +110,27 @@ class Storage {
   [[nodiscard]] Result<std::string> kernel_command_line(Caller caller = Caller::current()) {
     return do_kernel_command_line(caller);
   }
+  /// Holds the filesystem of this directory still until `limit` after the call or until `thaw`, whichever comes first.
+  /// Flush before: what is dirty is written while everybody waits. Not durable: a restart ends a freeze.
+  /// On crash of this process alone: the freezer thaws at once. Of both: `thaw`.
+  /// Errors: io_error with EOPNOTSUPP (the filesystem cannot), EBUSY (frozen already), EPERM, ETIMEDOUT (it took longer
+  /// than `limit`), ENOMEM or EAGAIN (no process could be had): nothing is frozen then. Others: what the kernel met.
+  [[nodiscard]] Result<std::unique_ptr<Freeze>> freeze(const std::string& path, std::chrono::milliseconds limit,
+                                                       Caller caller = Caller::current()) {
+    return do_freeze(path, limit, caller);
+  }
+  /// Ends a freeze that was left behind. True when the filesystem of this directory was frozen.
+  [[nodiscard]] Result<bool> thaw(const std::string& path, Caller caller = Caller::current()) {
+    return do_thaw(path, caller);
+  }
+  /// Which of these paths, and of what this process has open, runs from and stands in, lies on the filesystem of the
+  /// directory `filesystem`, or on a device over a file there: a freeze would stop whoever writes to it. In words;
+  /// empty: none. Paths that do not exist are passed over.
+  [[nodiscard]] Result<std::vector<std::string>> lying_on(const std::string& filesystem,
+                                                          const std::vector<std::string>& paths,
+                                                          Caller caller = Caller::current()) {
+    return do_lying_on(filesystem, paths, caller);
+  }
 
  protected:
   virtual Result<std::unique_ptr<File>> do_open_file(const std::string& path, OpenMode mode, Caller caller) = 0;
@@ -122,6 +145,11 @@ class Storage {
   virtual Result<std::optional<std::uint64_t>> do_bytes_written(const std::string& path, Caller caller) = 0;
   virtual Result<DeviceIdentity> do_root_device(Caller caller) = 0;
   virtual Result<std::string> do_kernel_command_line(Caller caller) = 0;
+  virtual Result<std::unique_ptr<Freeze>> do_freeze(const std::string& path, std::chrono::milliseconds limit,
+                                                    Caller caller) = 0;
+  virtual Result<bool> do_thaw(const std::string& path, Caller caller) = 0;
+  virtual Result<std::vector<std::string>> do_lying_on(const std::string& filesystem,
+                                                       const std::vector<std::string>& paths, Caller caller) = 0;
 };
 
 /// The real thing.

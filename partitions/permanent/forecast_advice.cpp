@@ -44,16 +44,6 @@ std::vector<RemovableFile> removable_files(const Inventory& inventory, const Cla
 
 }  // namespace
 
-std::map<std::string, Amount> frees_by_class(const CompactionPlan& plan, const ClassTable& classes) {
-  std::map<std::string, Amount> frees;
-  for (const CompactionAction& action : plan.actions) {
-    Amount& amount = frees[classes.classify(action.path).name];
-    amount.bytes += action.frees.bytes;
-    amount.inodes += action.frees.inodes;
-  }
-  return frees;
-}
-
 Advice advise(const Forecast& forecast, const Inventory& inventory, const ClassTable& classes,
               const CompactionPlan& plan) {
   Advice advice;

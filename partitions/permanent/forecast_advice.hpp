@@ -45,7 +45,4 @@ struct Advice {
 /// One sentence without the full stop; empty where nothing has to be freed. Paths are raw bytes.
 [[nodiscard]] std::string sentence_of(const Advice& advice);
 
-/// Class name to what the plan frees there.
-[[nodiscard]] std::map<std::string, Amount> frees_by_class(const CompactionPlan& plan, const ClassTable& classes);
-
 }  // namespace slotkeeper::permanent

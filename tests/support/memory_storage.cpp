@@ -212,6 +212,7 @@ class MemoryDirectory final : public io::Directory {
   Result<std::vector<io::ExtendedAttribute>> do_extended_attributes_of(Text, io::Caller) override { return none(); }
   Result<void> do_set_extended_attribute_of(Text, const io::ExtendedAttribute&, io::Caller) override { return none(); }
   Result<void> do_remove_extended_attribute_of(Text, Text, io::Caller) override { return none(); }
+  Result<bool> do_clear_write_protection_of(Text, io::Caller) override { return none(); }
   Result<void> do_sync_filesystem(io::Caller) override { return none(); }
   Result<io::SpaceFacts> do_space(io::Caller) override {
     const auto known = storage_.space.find(path_);
@@ -279,6 +280,7 @@ void MemoryStorage::crash(std::uint64_t seed) {
     node->unflushed.clear();
     node->is_locked = node->is_claimed = false;
   }
+  frozen_.clear();
   ++boot_;
   power_is_cut_ = false;
   plan_faults({});
@@ -356,6 +358,17 @@ Result<std::string> MemoryStorage::do_holder_of(const std::string& path, io::Cal
 Result<std::optional<int>> MemoryStorage::do_lock_holder(const std::string& path, io::Caller) {
   SK_TRY_ASSIGN(const MemoryNode* const node, find(path));
   return node->is_locked ? std::optional<int>(1) : std::nullopt;
+}
+
+Result<std::unique_ptr<io::Freeze>> MemoryStorage::do_freeze(const std::string& path, std::chrono::milliseconds,
+                                                             io::Caller) {
+  SK_TRY(check_power());
+  return simulate_freeze(frozen_, path);
+}
+
+Result<bool> MemoryStorage::do_thaw(const std::string& path, io::Caller) {
+  SK_TRY(check_power());
+  return frozen_.erase(path) != 0;
 }
 
 Result<std::optional<std::uint64_t>> MemoryStorage::do_filesystem_errors(const std::string& path, io::Caller) {

@@ -1,5 +1,6 @@
 #include "engine/transaction/commands/commands.hpp"
 #include "engine/transaction/forecast_report.hpp"
+#include "engine/transaction/steps/last_look.hpp"
 #include "engine/transaction/steps/preflight.hpp"
 #include "engine/transaction/steps/preflight_gates.hpp"
 #include "engine/transaction/update_transaction.hpp"
@@ -85,6 +86,7 @@ JsonArray weaknesses(const Device& device) {
       }
     }
   }
+  if (auto weakness = weakness_of_last_look(device)) weaker.emplace_back(std::move(*weakness));
   return weaker;
 }
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "engine/transaction/compacting.hpp"
 #include "engine/transaction/expected_duration.hpp"
 #include "engine/transaction/steps/preflight_gates.hpp"
 #include "partitions/permanent/root_reserve.hpp"
@@ -64,7 +65,7 @@ std::vector<PlannedWrite> list_writes(const Device& device, const bundle::Manife
                                       const PreflightReport& report) {
   std::vector<PlannedWrite> writes;
   for (const auto& action : report.compaction.actions) {
-    writes.push_back({.where = "permanent partition", .what = "remove " + action.path, .bytes = 0});
+    writes.push_back(planned_write_of(action));
   }
   const auto& reserve = report.forecast.input.rollback_reserve;
   writes.push_back({.where = "state store " + device.configuration().store_path,
@@ -141,9 +142,9 @@ permanent::Forecast make_forecast_of(const Device& device, const bundle::Manifes
   });
 }
 
-Result<permanent::CompactionLimits> files_to_keep(const bundle::VerifiedManifest& manifest, io::Storage& storage) {
-  permanent::CompactionLimits limits;
-  auto status = storage.status_of(manifest.source().name());
+Result<permanent::CompactionLimits> files_to_keep(Device& device, const bundle::VerifiedManifest& manifest) {
+  SK_TRY_ASSIGN(auto limits, compaction_limits(device));
+  auto status = device.storage().status_of(manifest.source().name());
   if (status.has_value()) limits.keep.emplace_back(status.assume_value().device, status.assume_value().inode);
   return limits;
 }
@@ -186,8 +187,8 @@ Result<PreflightReport> examine(Device& device, const bundle::VerifiedManifest& 
   }
   if (!inventory.has_value()) return std::move(inventory).as_failure();
   report.inventory = std::move(inventory).assume_value();
-  SK_TRY_ASSIGN(const auto limits, files_to_keep(manifest, device.storage()));
-  SK_TRY_ASSIGN(report.compaction, permanent::plan_compaction(*root, report.inventory, limits));
+  SK_TRY_ASSIGN(const auto limits, files_to_keep(device, manifest));
+  SK_TRY_ASSIGN(report.compaction, permanent::plan_compaction(*root, report.inventory, configuration.classes, limits));
   SK_TRY_ASSIGN(const auto fallback, fallback_while_probing(device, *root, report));
   SK_TRY_ASSIGN(const auto space, root->space());
   SK_TRY(root->close());

@@ -1,5 +1,6 @@
 #include "engine/transaction/steps/snapshot.hpp"
 
+#include "engine/transaction/steps/settle.hpp"
 #include "partitions/permanent/reserve.hpp"
 
 namespace slotkeeper {
@@ -32,10 +33,18 @@ Result<CheckedSnapshot> secure_permanent(Device& device, const CompactedPermanen
     SK_TRY(device.save_facts());
   }
   SK_TRY(device.store->area(AreaKind::snapshot_second).unseal());
-  SK_TRY_ASSIGN(const auto facts, take_generation(device, AreaKind::snapshot_first));
-  device.record->first = facts;
+  SecuringRetries retries;
+  const auto facts = take_generation(device, AreaKind::snapshot_first);
+  if (facts.has_value()) {
+    device.record->first = facts.assume_value();
+  } else {
+    if (facts.assume_error().code != Errc::config_busy) return facts.as_failure();
+    SK_TRY(secure_again(device, paths_of(facts.assume_error()), retries));
+  }
+  // What somebody edits all the time is better found now than after the other slot was written.
+  SK_TRY(await_standstill(device, retries));
   SK_TRY(device.advance(Event::permanent_secured));
-  return CheckedSnapshot(facts);
+  return CheckedSnapshot(*device.record->first);
 }
 
 }  // namespace slotkeeper

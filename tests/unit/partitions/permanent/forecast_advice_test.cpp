@@ -94,7 +94,7 @@ TEST_F(Advising, SaysWhenDeletingIsNotEnough) {
   add("log/security/security.log", 40 * kMiB);
   EXPECT_FALSE(advice().is_enough());
   EXPECT_THAT(sentence_of(advice()), HasSubstr("is not enough"));
-  inventory.entries = EntryList();
+  inventory.entries = {};
   EXPECT_THAT(sentence_of(advice()), HasSubstr("no logs or packages left"));
 }
 
@@ -117,17 +117,6 @@ TEST_F(Advising, IsSilentWhereTheGatesPass) {
   input.max_fill_percent = 90;
   EXPECT_EQ(sentence_of(advice()), "");
   EXPECT_TRUE(advice().files.empty());
-}
-
-TEST_F(Advising, FreesByClass) {
-  frees("download/a", 3);
-  frees("download/b", 4);
-  frees("log/x.1", 5);
-  const auto by_class = frees_by_class(plan, classes());
-  EXPECT_EQ(by_class.at("packages").bytes, 7);
-  EXPECT_EQ(by_class.at("packages").inodes, 2);
-  EXPECT_EQ(by_class.at("system").bytes, 5);
-  EXPECT_EQ(by_class.size(), 2);
 }
 
 }  // namespace

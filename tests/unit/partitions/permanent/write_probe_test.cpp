@@ -143,7 +143,7 @@ TEST_F(Probe, EndsWhenAskedTo) {
 /// A real writer on a real filesystem, for a second.
 TEST(ProbeOnExt4, MeasuresAWriterWithinItsOrder) {
   if (!test::may_mount()) GTEST_SKIP() << "loop devices and mounts need root";
-  test::PermanentPartition partition({.size_bytes = 32 * kMiB});
+  test::PermanentPartition partition(test::Ext4Options{.size_bytes = 32 * kMiB});
   std::filesystem::create_directories(partition / "log");
   test::put_file(partition / "log/system.log", "begin\n");
   const auto root = partition.open();
