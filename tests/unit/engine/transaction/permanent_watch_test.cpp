@@ -222,7 +222,7 @@ TEST_F(Watch, ItsVerdictIsTheReasonWhateverFailedAfterIt) {
 /// The real clock, a real filesystem, and nobody who asks.
 TEST(WatchOnExt4, GivesTheReserveBackWhileTheWorkIsBusy) {
   if (!test::may_mount()) GTEST_SKIP() << "loop devices and mounts need root";
-  test::PermanentPartition partition({.size_bytes = 16 * kMiB});
+  test::PermanentPartition partition(test::Ext4Options{.size_bytes = 16 * kMiB});
   std::filesystem::create_directories(partition / ".slotkeeper/reserve");
   test::put_file(partition / ".slotkeeper/reserve/slack", std::string(4 * kMiB, 's'));
   std::filesystem::create_directory(partition / "log");
@@ -248,7 +248,7 @@ TEST(WatchOnExt4, GivesTheReserveBackWhileTheWorkIsBusy) {
 
 TEST(WatchOnExt4, LeavesTheReserveAloneWhereThereIsRoomAndOnceItHasEnded) {
   if (!test::may_mount()) GTEST_SKIP() << "loop devices and mounts need root";
-  test::PermanentPartition partition({.size_bytes = 16 * kMiB});
+  test::PermanentPartition partition(test::Ext4Options{.size_bytes = 16 * kMiB});
   std::filesystem::create_directories(partition / ".slotkeeper/reserve");
   test::put_file(partition / ".slotkeeper/reserve/slack", std::string(kMiB, 's'));
   const auto host = io::make_posix_host();
