@@ -48,6 +48,7 @@ PreflightReport example() {
   action.frees = {.bytes = 8 * kMiB, .inodes = 1};
   report.compaction.actions.push_back(action);
   report.compaction.frees = action.frees;
+  report.compaction.frees_by_class["packages"] = action.frees;
   report.write_rate = permanent::WriteRate{
       .device = 12'288, .blocks = 4'096, .logs = 3'000, .measured_over = std::chrono::milliseconds(2001)};
   report.forecast = permanent::make_forecast({
