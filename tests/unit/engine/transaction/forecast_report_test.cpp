@@ -34,6 +34,7 @@ PreflightReport example() {
     entry.status.size_bytes = entry.status.allocated_bytes = bytes;
     auto& totals = report.inventory.classes[table.classify(path).name];
     ++totals.files;
+    ++totals.inodes;
     totals.bytes += bytes;
     report.inventory.entries.push_back(std::move(entry));
   };
@@ -48,6 +49,7 @@ PreflightReport example() {
   action.frees = {.bytes = 8 * kMiB, .inodes = 1};
   report.compaction.actions.push_back(action);
   report.compaction.frees = action.frees;
+  report.compaction.frees_by_class["packages"] = action.frees;
   report.write_rate = permanent::WriteRate{
       .device = 12'288, .blocks = 4'096, .logs = 3'000, .measured_over = std::chrono::milliseconds(2001)};
   report.forecast = permanent::make_forecast({

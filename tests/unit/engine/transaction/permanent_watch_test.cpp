@@ -263,7 +263,7 @@ TEST(WatchOnExt4, LeavesTheReserveAloneWhereThereIsRoomAndOnceItHasEnded) {
   test::put_file(partition / "some.conf", std::string(kMiB, 'c'));
   host->sleep(milliseconds(300));
   test::ok(watch->end());
-  test::put_file(partition / "flood.log", std::string(12 * kMiB, 'f'));
+  test::put_file(partition / "flood.log", std::string(10 * kMiB, 'f'));
   host->sleep(milliseconds(100));
   EXPECT_TRUE(std::filesystem::exists(partition / ".slotkeeper/reserve/slack"));
 }
