@@ -186,7 +186,7 @@ class Planner {
     return estimate(entry);
   }
 
-  /// From samples of the beginning and the middle; the worse one counts, and a fifth is added: what is far apart in a
+  /// From samples of the beginning and the middle; the worse one counts, and a ninth is added: what is far apart in a
   /// segment may be less alike than what is near.
   Result<void> estimate(const Entry& entry) {
     Result<std::unique_ptr<io::File>> opened = root_.open_file(entry.path, io::OpenMode::read_only());
@@ -205,7 +205,7 @@ class Planner {
       SK_TRY_ASSIGN(const auto frame, encoder_.encode(plain));
       const auto whole = static_cast<std::uint64_t>(static_cast<double>(frame.size()) / static_cast<double>(count) *
                                                     static_cast<double>(size));
-      stored = std::max(stored, whole + whole / 5);
+      stored = std::max(stored, whole + whole / 9);
     }
     SK_TRY(file.close());
     const std::uint64_t stored_blocks = (stored + block_bytes_ - 1) / block_bytes_ * block_bytes_;

@@ -213,6 +213,7 @@ Result<UpdatePlan> plan_update(Device& device, const bundle::VerifiedManifest& m
     if (!advice.empty()) error.message += "; " + advice;
     return error;
   }
+  report.inventory.entries = {};  // of 200,000 files some 20 MiB, which later steps need for inventories of their own
   return UpdatePlan(std::move(report));
 }
 

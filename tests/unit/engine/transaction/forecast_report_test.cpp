@@ -34,6 +34,7 @@ PreflightReport example() {
     entry.status.size_bytes = entry.status.allocated_bytes = bytes;
     auto& totals = report.inventory.classes[table.classify(path).name];
     ++totals.files;
+    ++totals.inodes;
     totals.bytes += bytes;
     report.inventory.entries.push_back(std::move(entry));
   };

@@ -194,7 +194,7 @@ TEST_F(PosixHost, NeverSignalsAWholeGroup) {
   for (const int process : {0, -1, -::getpid()}) EXPECT_EQ(error_of(host_->ask_to_end(process)).os_errno, ESRCH);
 }
 
-TEST(PosixHost, RepeatsATaskUntilToldToStopAndTakesNoSignalsThere) {
+TEST(PosixHostTask, IsRepeatedUntilToldToStopAndTakesNoSignals) {
   const auto host = make_posix_host();
   std::atomic<int> calls = 0;
   std::atomic<bool> blocks_signals = true;

@@ -26,10 +26,14 @@ class CompactionInPlace : public CompactionRig {
     put_time(at("log/system.log.1"), days_ago(3), 123'456'789);
   }
   void fill_up_bytes() {
-    fill_bytes(at("log/flood"));
-    ::sync();
     struct statvfs space {};
-    ASSERT_EQ(::statvfs(partition_->path().c_str(), &space), 0);
+    space.f_bavail = 1;
+    // What was promised is written down more tightly sometimes, and a block is free again.
+    for (int attempt = 0; attempt < 10 && space.f_bavail > 0; ++attempt) {
+      fill_bytes(at("log/flood"));
+      ok(partition_->open()->sync_filesystem());
+      ASSERT_EQ(::statvfs(partition_->path().c_str(), &space), 0);
+    }
     ASSERT_EQ(space.f_bavail, 0U);
   }
   [[nodiscard]] bool scratch_is_empty() {
