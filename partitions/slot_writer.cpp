@@ -59,7 +59,7 @@ class DirectVolumeWriter final : public VolumeWriter {
   [[nodiscard]] Result<void> withhold_heads() override;
   [[nodiscard]] Result<void> write_chunk(std::uint64_t offset, io::ConstBytes data) override;
   [[nodiscard]] Result<void> write_zeros(std::uint64_t offset, std::uint64_t length) override;
-  [[nodiscard]] Result<void> check_body() override;
+  [[nodiscard]] Result<void> check_body(ProgressSink& progress) override;
   [[nodiscard]] Result<void> finish() override;
   [[nodiscard]] Result<void> close() override;
 
@@ -75,7 +75,7 @@ class DirectVolumeWriter final : public VolumeWriter {
   void keep_heads_of(io::Bytes window, std::uint64_t window_offset);
   [[nodiscard]] Result<void> wait_for(std::size_t buffer);
   [[nodiscard]] Result<void> wait_for_all();
-  [[nodiscard]] Result<void> read_windows_back();
+  [[nodiscard]] Result<void> read_windows_back(ProgressSink& progress);
   [[nodiscard]] Result<void> write_heads();
   [[nodiscard]] io::ConstBytes head_bytes(std::size_t head) const;
 
@@ -206,8 +206,9 @@ Result<void> DirectVolumeWriter::wait_for_all() {
   return success();
 }
 
-Result<void> DirectVolumeWriter::read_windows_back() {
+Result<void> DirectVolumeWriter::read_windows_back(ProgressSink& progress) {
   for (std::size_t window = 0; window < window_hashes_.size(); ++window) {
+    SK_TRY(progress.check_cancelled());
     const std::uint64_t offset = window * std::uint64_t{kWindowBytes};
     const std::uint64_t length = std::min<std::uint64_t>(kWindowBytes, end_ - offset);
     const io::Bytes into = buffers_[0].bytes().first(static_cast<std::size_t>(io::round_up_to_block(length)));
@@ -217,7 +218,7 @@ Result<void> DirectVolumeWriter::read_windows_back() {
   return success();
 }
 
-Result<void> DirectVolumeWriter::check_body() {
+Result<void> DirectVolumeWriter::check_body(ProgressSink& progress) {
   return guarded(Stage::heads_withheld, [&]() -> Result<void> {
     if (next_offset_ != image_bytes_) {
       return make_error(Errc::internal, device_.description() + ": only " + std::to_string(next_offset_) + " of " +
@@ -225,7 +226,7 @@ Result<void> DirectVolumeWriter::check_body() {
     }
     SK_TRY(wait_for_all());
     SK_TRY(device_.sync());
-    SK_TRY(read_windows_back());
+    SK_TRY(read_windows_back(progress));
     stage_ = Stage::body_checked;
     return success();
   });

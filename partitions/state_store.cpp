@@ -18,6 +18,12 @@ using store::RegionKind;
 using store::StoreDevice;
 using store::Superblock;
 
+/// The first or the second half of a region, in whole units.
+store::Region half_of(const store::Region& region, std::uint64_t number) {
+  const std::uint64_t length = io::round_down_to_block(region.length / 2);
+  return {region.kind, region.offset + number * length, length};
+}
+
 class DeviceStateStore final : public StateStore {
  public:
   DeviceStateStore(std::unique_ptr<StoreDevice> device, Superblock superblock)
@@ -30,7 +36,8 @@ class DeviceStateStore final : public StateStore {
         outbox_(*device_, superblock_.region(RegionKind::outbox)),
         areas_{store::DeviceArea(*device_, superblock_.region(RegionKind::snapshot_first)),
                store::DeviceArea(*device_, superblock_.region(RegionKind::snapshot_second)),
-               store::DeviceArea(*device_, superblock_.region(RegionKind::scratch))} {}
+               store::DeviceArea(*device_, half_of(superblock_.region(RegionKind::scratch), 0)),
+               store::DeviceArea(*device_, half_of(superblock_.region(RegionKind::scratch), 1))} {}
 
   [[nodiscard]] const std::string& identifier() const override { return superblock_.identifier; }
 
@@ -68,7 +75,7 @@ class DeviceStateStore final : public StateStore {
   store::RecordPair acknowledgement_;
   store::EntryRing history_;
   store::EntryRing outbox_;
-  std::array<store::DeviceArea, 3> areas_;
+  std::array<store::DeviceArea, 4> areas_;
   bool superblocks_are_whole_ = false;
 };
 

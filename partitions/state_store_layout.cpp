@@ -133,6 +133,7 @@ RegionKind region_of(AreaKind kind) {
     case AreaKind::snapshot_second:
       return RegionKind::snapshot_second;
     case AreaKind::scratch:
+    case AreaKind::scratch_second:
       break;
   }
   return RegionKind::scratch;

@@ -11,7 +11,7 @@ namespace {
 
 constexpr std::uint32_t kWritableByOthers = 0022;
 constexpr std::uint32_t kExecutable = 0111;
-constexpr std::array<std::string_view, 3> kHooksNotYet = {"quiesce", "resume", "event"};
+constexpr std::array<std::string_view, 1> kHooksNotYet = {"event"};
 
 bool is_absent(const Error& error) { return error.os_errno == ENOENT || error.os_errno == ENOTDIR; }
 

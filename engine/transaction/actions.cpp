@@ -1,9 +1,12 @@
 #include "engine/transaction/actions.hpp"
 
+#include "engine/transaction/compacting.hpp"
 #include "engine/transaction/configuration_fate.hpp"
+#include "engine/transaction/hooks.hpp"
 #include "engine/transaction/rest.hpp"
 #include "engine/transaction/steps/migrate.hpp"
 #include "engine/transaction/steps/snapshot.hpp"
+#include "partitions/permanent/reserve.hpp"
 
 namespace slotkeeper {
 namespace {
@@ -204,6 +207,15 @@ Result<void> run(Device& device, State to, Action action) {
   return make_error(Errc::internal, "recovery did not come to rest");
 }
 
+/// The live system may need the room now, and nothing is armed yet that a reserve would be for: it goes before the
+/// slower parts of a rollback. `put_at_rest` does it again where this fails, and tells.
+void give_room_back(Device& device) {
+  device.watch.reset();
+  if (device.record->state >= State::arming) return;
+  auto root = device.open_permanent();
+  if (root.has_value()) static_cast<void>(permanent::release_reserve(*root.assume_value()));
+}
+
 }  // namespace
 
 void set_cause(Device& device, const Error& error, std::optional<Phase> phase) {
@@ -222,7 +234,9 @@ Result<void> carry_on(Device& device, Event event) {
   return run(device, row->to, row->action);
 }
 
-Result<void> recover_device(Device& device) {
+namespace {
+
+Result<void> recover_transaction(Device& device) {
   if (!device.record) return put_at_rest(device);
   SK_TRY_ASSIGN(const auto facts, device.boot_facts());
   const NextStep next = decide(*device.record, facts);
@@ -239,12 +253,24 @@ Result<void> recover_device(Device& device) {
   return run(device, next.to, next.action);
 }
 
+}  // namespace
+
+Result<void> recover_device(Device& device) {
+  if (device.record) end_quiet_time_of_others(device);
+  // Before anything else looks at the permanent partition; but an error there must not keep the boot order as it is.
+  Result<void> compacted = finish_compaction(device);
+  SK_TRY(recover_transaction(device));
+  return compacted;
+}
+
 Error roll_back_after(Device& device, Error why) {
   if (!device.has_open_transaction()) return why;
   const auto phase = device.phase;
   // The switch may or may not have happened: the next boot knows, and recovery decides then.
   if (why.code == Errc::switch_indeterminate) return why;
+  if (device.watch) why = device.watch->reason(std::move(why));
   set_cause(device, why, phase);
+  give_room_back(device);
   auto withdrawn = carry_on(device, Event::failed);
   device.phase = phase;
   if (withdrawn.has_value()) return why;

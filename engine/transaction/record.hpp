@@ -92,7 +92,7 @@ struct TransactionRecord {
   std::optional<permanent::SnapshotFacts> second;
   bool second_decided = false;  ///< the second generation is taken, or was found needless
 
-  std::string armed_boot_id;            ///< boot in which the switch was made
+  std::string armed_boot_id;            ///< boot in which the last check was begun, and so the switch made
   std::uint32_t trial_boots = 0;        ///< counted by us, whatever the bootloader says
   std::string trial_boot_id;            ///< boot that was counted last
   std::int64_t trial_since_boot_s = 0;  ///< seconds after that boot at which the trial was first seen

@@ -105,6 +105,9 @@ class Directory {
   [[nodiscard]] Result<void> close(Caller caller = Caller::current()) { return do_close(caller); }
 
   [[nodiscard]] virtual const std::string& name() const = 0;
+  /// Whether several threads may call this object, and use what they opened through it, at the same time. A simulation
+  /// says no, so that its calls have one order.
+  [[nodiscard]] virtual bool is_concurrent() const { return false; }
 
  protected:
   virtual Result<std::unique_ptr<File>> do_open_file(const std::string& path, OpenMode mode, Caller caller) = 0;

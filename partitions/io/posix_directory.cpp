@@ -42,6 +42,8 @@ class PosixDirectory final : public Directory {
       : descriptor_(std::move(descriptor)), name_(std::move(name)) {}
 
   [[nodiscard]] const std::string& name() const override { return name_; }
+  /// Every call is one of the kernel on a descriptor that stays what it is.
+  [[nodiscard]] bool is_concurrent() const override { return true; }
 
  protected:
   Result<std::unique_ptr<File>> do_open_file(const std::string& path, OpenMode mode, Caller) override {

@@ -1,8 +1,6 @@
 #include "partitions/permanent/snapshot.hpp"
 
 #include <algorithm>
-#include <array>
-#include <cerrno>
 #include <set>
 
 #include "partitions/permanent/root_digest.hpp"
@@ -13,12 +11,6 @@ namespace slotkeeper::permanent {
 namespace {
 
 constexpr std::size_t kBufferBytes = std::size_t{256} * 1024;
-
-/// True when an error says that the entry became something else since it was looked at.
-bool is_replaced(const Error& error) {
-  constexpr std::array kErrors = {ENOENT, ESTALE, EISDIR, ENOTDIR, EINVAL, ELOOP, ENXIO, EXDEV};
-  return std::ranges::find(kErrors, error.os_errno) != kErrors.end();
-}
 
 bool is_same_inode(const io::EntryStatus& a, const io::EntryStatus& b) {
   return a.device == b.device && a.inode == b.inode && a.type == b.type;
@@ -150,7 +142,7 @@ class Attempt {
 
   /// State that is gone is left out from the second try on, unless it has other names.
   [[nodiscard]] Result<Step> gone(const Entry& entry, const Error& error) const {
-    if (!is_replaced(error)) return Error(error);
+    if (!is_gone(error) && !is_mount(error) && !is_replaced(error)) return Error(error);
     const bool left_out = entry.kind == ClassKind::state && takes_changing_state_ && entry.status.links < 2;
     return left_out ? Step::left_out : Step::start_over;
   }

@@ -1,5 +1,7 @@
 #include "partitions/permanent/steady_file.hpp"
 
+#include <algorithm>
+#include <array>
 #include <cerrno>
 
 namespace slotkeeper::permanent {
@@ -21,10 +23,12 @@ Result<bool> SteadyFile::stayed_the_same() {
          after.modified == status_.modified && after.changed == status_.changed;
 }
 
-Result<Sha256> hash_contents(io::File& file, io::Bytes buffer, std::uint64_t& size_bytes) {
+Result<Sha256> hash_contents(io::File& file, io::Bytes buffer, std::uint64_t& size_bytes,
+                             const std::atomic<bool>* give_up) {
   Sha256Stream stream;
   size_bytes = 0;
   for (;;) {
+    if (give_up != nullptr && *give_up) return make_error(Errc::cancelled, file.name() + ": not read to its end");
     SK_TRY_ASSIGN(const std::size_t count, file.read_at(size_bytes, buffer));
     stream.update(buffer.first(count));
     size_bytes += count;
@@ -34,5 +38,9 @@ Result<Sha256> hash_contents(io::File& file, io::Bytes buffer, std::uint64_t& si
 
 bool is_gone(const Error& error) { return error.os_errno == ENOENT || error.os_errno == ESTALE; }
 bool is_mount(const Error& error) { return error.os_errno == EXDEV; }
+bool is_replaced(const Error& error) {
+  constexpr std::array kErrors = {EISDIR, ENOTDIR, EINVAL, ELOOP, ENXIO};
+  return std::ranges::find(kErrors, error.os_errno) != kErrors.end();
+}
 
 }  // namespace slotkeeper::permanent

@@ -2,6 +2,7 @@
 // was the same all the time.
 #pragma once
 
+#include <atomic>
 #include <memory>
 #include <string>
 
@@ -33,11 +34,15 @@ class SteadyFile {
 };
 
 /// Hashes a file from front to end through `buffer`; `size_bytes` becomes what was read.
-[[nodiscard]] Result<Sha256> hash_contents(io::File& file, io::Bytes buffer, std::uint64_t& size_bytes);
+/// Errors: io_error; cancelled when `give_up` became true.
+[[nodiscard]] Result<Sha256> hash_contents(io::File& file, io::Bytes buffer, std::uint64_t& size_bytes,
+                                           const std::atomic<bool>* give_up = nullptr);
 
 /// True when an error says that the entry is not there any more.
 [[nodiscard]] bool is_gone(const Error& error);
 /// True when an error says that something is mounted there.
 [[nodiscard]] bool is_mount(const Error& error);
+/// True when an error says that the entry became something else since it was looked at: a link, a directory, a node.
+[[nodiscard]] bool is_replaced(const Error& error);
 
 }  // namespace slotkeeper::permanent

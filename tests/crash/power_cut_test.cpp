@@ -160,6 +160,7 @@ TEST_P(PowerCut, AtEveryCallEndsOnAWorkingFirmwareWithItsConfiguration) {
 
   auto storage = io::make_posix_storage();
   FaultStorage faulty(*storage);
+  faulty.simulate_freezes();
   const auto whole = scene.command(world(), &faulty);
   ASSERT_FALSE(whole.failure) << whole.failure->error.message;
   const std::uint64_t calls = faulty.calls();
@@ -168,6 +169,7 @@ TEST_P(PowerCut, AtEveryCallEndsOnAWorkingFirmwareWithItsConfiguration) {
   for (std::uint64_t cut = 0; cut < calls; cut += stride()) {
     SCOPED_TRACE("power cut after call " + std::to_string(cut) + " of " + std::to_string(calls));
     world().load();
+    faulty.thaw_all();
     faulty.reset();
     faulty.cut_power_after(cut);
     static_cast<void>(scene.command(world(), &faulty));
@@ -187,6 +189,7 @@ TEST_P(PowerCut, AnErrorAtEveryCallNeverPretendsSuccess) {
   world().save();
   auto storage = io::make_posix_storage();
   FaultStorage faulty(*storage);
+  faulty.simulate_freezes();
   ASSERT_FALSE(scene.command(world(), &faulty).failure);
   const std::uint64_t calls = faulty.calls();
   world().load();
@@ -194,6 +197,7 @@ TEST_P(PowerCut, AnErrorAtEveryCallNeverPretendsSuccess) {
   for (std::uint64_t nth = 1; nth <= calls; nth += stride()) {
     SCOPED_TRACE("error at call " + std::to_string(nth) + " of " + std::to_string(calls));
     world().load();
+    faulty.thaw_all();
     faulty.reset();
     faulty.set({.file = "", .line = 0, .operation = "", .nth = nth, .os_errno = 5, .persistent = false});
     const auto result = scene.command(world(), &faulty);

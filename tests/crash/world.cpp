@@ -71,15 +71,25 @@ std::string describe(const fs::path& path) {
 
 WorldHost::WorldHost() : real_(io::make_posix_host()) {}
 io::TimeStamp WorldHost::now() { return real_->now(); }
-std::chrono::nanoseconds WorldHost::monotonic() { return real_->monotonic(); }
+// Every question takes a millisecond, so that what is done at intervals is done at the same calls in every run.
+std::chrono::nanoseconds WorldHost::monotonic() { return time_ += std::chrono::milliseconds(1); }
 std::chrono::nanoseconds WorldHost::since_boot() { return std::chrono::seconds(10); }
 Result<void> WorldHost::random(io::Bytes into) { return real_->random(into); }
 Result<void> WorldHost::ask_to_end(int process) { return real_->ask_to_end(process); }
 Result<io::ProcessOutcome> WorldHost::run(const io::ProcessRequest& request) {
-  if (request.executable.ends_with("/migrate-config")) return migration ? migration(request) : io::ProcessOutcome{};
+  const std::string name = fs::path(request.executable).filename();
+  runs.push_back({.name = name, .environment = request.environment});
+  if (during_run) during_run(name);
+  if (name == "migrate-config" && migration) return migration(request);
+  if (const auto found = outcomes.find(name); found != outcomes.end()) return found->second;
   io::ProcessOutcome outcome;
-  outcome.exit_status = health_exit_status;
+  outcome.exit_status = name == "check" ? health_exit_status : 0;
   return outcome;
+}
+std::vector<std::string> WorldHost::names_run() const {
+  std::vector<std::string> names;
+  for (const Run& one : runs) names.push_back(one.name);
+  return names;
 }
 
 World::World() : folder_(temporary_.path() + "/world"), storage_(io::make_posix_storage()) {
@@ -156,6 +166,16 @@ void World::reset() {
   fill_permanent();
   const auto provisioned = run(SlotId::a, [&](Engine& engine) { return engine.provision(at("v1.skb"), false); });
   ASSERT_FALSE(provisioned.failure) << provisioned.failure->error.message;
+}
+
+void World::set_hook(const std::string& name, bool present) const {
+  const std::string path = at("hooks.d/" + name);
+  if (!present) {
+    fs::remove(path);
+    return;
+  }
+  write_all(path, "#!/bin/sh\n");
+  chmod(path.c_str(), 0755);
 }
 
 void World::save() {

@@ -15,11 +15,12 @@ class CompactionScene final : public Scene {
   [[nodiscard]] std::string name() const override { return "compaction"; }
 
   void prepare(const Machine& machine) override {
-    fill_partition(machine.root);
+    fill_partition(machine.root, seed());
     for (int i = 0; i < kSpoolFiles; ++i) {
       put_file(machine.at(i % 2 == 0 ? "spool/" : "spool/deep/") + std::to_string(i), noise(20'000, 7));
     }
     ok(permanent::make_own_directory(*machine.open_root()));
+    settle_times(machine.root, kOriginalTime);
     note_root(machine);
     before_ = listing(machine);
   }
@@ -49,12 +50,20 @@ class CompactionScene final : public Scene {
 
  private:
   Result<void> compact(const Machine& machine) {
+    SK_TRY_ASSIGN(const auto store, machine.open_store(StateStore::Access::write));
+    const permanent::ScratchAreas scratch{store->area(AreaKind::scratch), store->area(AreaKind::scratch_second)};
     SK_TRY_ASSIGN(const auto root, machine.try_open_root());
     SK_TRY_ASSIGN(const permanent::Inventory inventory,
                   permanent::take_inventory(*root, classes_, permanent::HashScope::config, progress_));
-    SK_TRY_ASSIGN(const permanent::CompactionPlan plan, permanent::plan_compaction(*root, inventory, {}));
-    SK_TRY_ASSIGN(const permanent::CompactionReport report, permanent::carry_out(*root, plan, progress_));
+    // In the year of the files everything is quiet and nothing expires; segments are compressed in another scene.
+    SK_TRY_ASSIGN(permanent::CompactionPlan plan,
+                  permanent::plan_compaction(*root, inventory, classes_, {.now = {.seconds = kOriginalTime}}));
+    std::erase_if(plan.actions, [](const permanent::CompactionAction& action) {
+      return action.kind != permanent::CompactionAction::Kind::remove_disposable;
+    });
+    SK_TRY_ASSIGN(const permanent::CompactionReport report, permanent::carry_out(*root, plan, scratch, progress_));
     (void)report;
+    SK_TRY(store->close());
     return root->close();
   }
 

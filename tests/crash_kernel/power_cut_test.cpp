@@ -22,13 +22,9 @@ class PowerCut : public testing::TestWithParam<std::string> {
 constexpr std::uint64_t kStride = 6;  // keeps the test within its share of a CI run
 
 TEST_P(PowerCut, LeavesAWholePartitionAndARecoveryEnds) {
-  const SweepOptions options = sweep_options(kStride);
-  const SweepResult result = SceneRig(GetParam()).cut_power(options);
+  const SweepResult result = SceneRig(GetParam(), sweep_options(kStride)).cut_power();
   std::puts(result.print("power cuts in " + GetParam()).c_str());
-  for (const std::string& violation : result.violations) {
-    ADD_FAILURE() << violation << "\nreplay: SLOTKEEPER_FAULT_SEED=" << options.seed << " SLOTKEEPER_FAULT_ONLY="
-                  << violation.substr(violation.find('/') + 1, violation.find(": ") - violation.find('/') - 1);
-  }
+  for (const std::string& violation : result.violations) ADD_FAILURE() << violation;
   EXPECT_GT(result.cuts, 3u);
   EXPECT_GT(result.cases, 0u) << "there is no such case";
 }

@@ -15,6 +15,8 @@ namespace {
 constexpr std::uint64_t kSlackBytes = 16 * 1024;
 constexpr std::uint64_t kTrialEntries = 30;  ///< what the trial logged
 
+constexpr std::int64_t kTrialTime = kOriginalTime + 86'400;
+
 void require(bool good, const char* what) {
   if (!good) throw std::runtime_error(std::string("cannot ") + what);
 }
@@ -25,8 +27,9 @@ class RestoreScene final : public Scene {
   [[nodiscard]] std::string name() const override { return "restore"; }
 
   void prepare(const Machine& machine) override {
-    fill_partition(machine.root);
+    fill_partition(machine.root, seed());
     ok(permanent::make_own_directory(*machine.open_root()));
+    settle_times(machine.root, kOriginalTime);
     note_root(machine);
     before_ = listing(machine, true);
     before_unlinked_ = listing(machine, false);
@@ -110,6 +113,10 @@ class RestoreScene final : public Scene {
     put_file(at("etc/new"), "new");
     put_file(at("state/db"), marked_contents("db of the trial", 6000));
     append_file(at("log/system.log"), log_entries("system", kSystemEntries, kTrialEntries));
+    for (const char* path : {"etc/changed", "etc/mode", "etc/first", "etc/link", "etc/becomes-folder/new", "etc/new",
+                             "state/db", "log/system.log", "etc/becomes-folder/x.log", "etc/becomes-folder", "etc"}) {
+      put_time(at(path), kTrialTime, 0);
+    }
   }
 
   static Problems check_logs(const Machine& machine) {

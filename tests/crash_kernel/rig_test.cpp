@@ -75,7 +75,7 @@ TEST_F(FaultDiskRig, KeepsWhatIsWrittenAndLogsIt) {
   EXPECT_EQ(after.flushes - before.flushes, 1u);
   EXPECT_EQ(after.reads - before.reads, 1u);
   EXPECT_EQ(disk_->mark("here"), after.position);
-  const auto log = read_log(disk_->log_file());
+  const auto log = read_disk_log(disk_->log_file());
   ASSERT_EQ(log.size(), after.position + 1);
   EXPECT_EQ(log.back().data, "here");
   const LogRecord& written = log[log.size() - 3];
@@ -184,7 +184,7 @@ TEST_F(FaultDiskRig, DiscardedBlocksAreZeroAndLogged) {
   ASSERT_EQ(::ioctl(device_, BLKZEROOUT, range), 0) << std::strerror(errno);
   EXPECT_EQ(read(16384), letters('\0'));
   std::uint64_t zeroed = 0;
-  for (const LogRecord& record : read_log(disk_->log_file())) {
+  for (const LogRecord& record : read_disk_log(disk_->log_file())) {
     const bool zeros = record.kind == LogKind::discard ||
                        (record.kind == LogKind::write && record.data.find_first_not_of('\0') == std::string::npos);
     if (zeros) zeroed += record.length;
@@ -195,7 +195,7 @@ TEST_F(FaultDiskRig, DiscardedBlocksAreZeroAndLogged) {
 class Rebuilt : public FaultDiskRig {
  protected:
   CrashStates states(CrashOptions options = {}) {
-    return {read_log(disk_->log_file()), {folder_ / "image", folder_ / "other"}, options};
+    return {read_disk_log(disk_->log_file()), {folder_ / "image", folder_ / "other"}, options};
   }
   /// The letter at the begin of each of the first blocks, for every state of the last cut.
   std::map<std::string, std::string> pictures(CrashStates& states, std::size_t blocks) {
@@ -304,7 +304,7 @@ TEST_F(Rebuilt, WhatExt4SyncedSurvivesEveryCut) {
     disk.mark("synced");
     put_file(mount.path() + "/later", "later");
   }
-  CrashStates all(read_log(disk.log_file()), {folder_ / "ext4"}, {.tear_unit_bytes = 4096});
+  CrashStates all(read_disk_log(disk.log_file()), {folder_ / "ext4"}, {.tear_unit_bytes = 4096});
   std::size_t synced = 0;
   for (const CrashState& state : all.states()) {
     if (all.marks_before(state, "synced") == 0) continue;

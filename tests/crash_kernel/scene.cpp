@@ -1,6 +1,7 @@
 #include "tests/crash_kernel/scene.hpp"
 
 #include <filesystem>
+#include <random>
 #include <stdexcept>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -44,24 +45,44 @@ std::unique_ptr<Scene> make_scene(const std::string& name) {
   throw std::runtime_error("there is no scene " + name);
 }
 
-void fill_partition(const std::string& root) {
+void settle_times(const std::string& root, std::int64_t seconds) {
+  std::vector<std::string> paths = {root};
+  for (const auto& entry : std::filesystem::recursive_directory_iterator(root)) paths.push_back(entry.path().string());
+  for (const std::string& path : paths) put_time(path, seconds, 0);
+}
+
+void fill_partition(const std::string& root, std::uint64_t seed) {
+  std::mt19937_64 generator(seed);
+  // Seed 1 has files of a few blocks; others have empty ones, ones that end with a block, and larger ones.
+  const auto size = [&](std::size_t usual) -> std::size_t {
+    switch (seed == 1 ? 0 : generator() % 4) {
+      case 1:
+        return generator() % 3 * 1024;
+      case 2:
+        return generator() % 40'000;
+      case 3:
+        return usual + generator() % 2048;
+      default:
+        return usual;
+    }
+  };
   const auto at = [&](const std::string& path) { return root + "/" + path; };
   for (const char* folder : {"etc", "etc/gone", "etc/private", "state", "log", "log/security", "spool", "spool/deep"}) {
     std::filesystem::create_directories(at(folder));
   }
-  put_file(at("etc/changed"), marked_contents("changed", 3000));
-  put_file(at("etc/same"), marked_contents("same", 5000));
+  put_file(at("etc/changed"), marked_contents("changed", size(3000)));
+  put_file(at("etc/same"), marked_contents("same", size(5000)));
   put_file(at("etc/empty"), "");
-  put_file(at("etc/mode"), marked_contents("mode", 200));
-  put_file(at("etc/gone/file"), marked_contents("gone", 1500));
-  put_file(at("etc/first"), marked_contents("first", 700));
+  put_file(at("etc/mode"), marked_contents("mode", size(200)));
+  put_file(at("etc/gone/file"), marked_contents("gone", size(1500)));
+  put_file(at("etc/first"), marked_contents("first", size(700)));
   if (::link(at("etc/first").c_str(), at("etc/second").c_str()) != 0) throw std::runtime_error("link");
   if (::symlink("target", at("etc/link").c_str()) != 0) throw std::runtime_error("symlink");
-  put_file(at("etc/becomes-folder"), marked_contents("becomes-folder", 100));
-  put_file(at("etc/private/key"), marked_contents("key", 300));
+  put_file(at("etc/becomes-folder"), marked_contents("becomes-folder", size(100)));
+  put_file(at("etc/private/key"), marked_contents("key", size(300)));
   if (::chmod(at("etc/private/key").c_str(), 0400) != 0) throw std::runtime_error("chmod");
   put_attribute(at("etc/changed"), "trusted.a", "1");
-  put_file(at("state/db"), marked_contents("db", 9000));
+  put_file(at("state/db"), marked_contents("db", size(9000)));
   put_file(at("log/system.log.2"), log_entries("system", 0, 100));
   put_file(at("log/system.log.1"), log_entries("system", 100, 100));
   put_file(at("log/system.log"), log_entries("system", 200, kSystemEntries - 200));

@@ -19,7 +19,7 @@ namespace slotkeeper::test {
 inline constexpr std::uint64_t kPermanentBytes = 10u << 20;
 /// Every sector of the contents of a configuration file begins with this.
 inline constexpr std::string_view kContentsMark = "#CONTENTS#";
-/// So many bytes of it.
+/// So many bytes of it, each line with the name.
 [[nodiscard]] std::string marked_contents(const std::string& name, std::size_t size);
 
 /// The device, running: partition mounted, store reachable.
@@ -50,6 +50,8 @@ class Scene {
   virtual ~Scene() = default;
 
   [[nodiscard]] virtual std::string name() const = 0;
+  /// Before anything else: sizes of files are different with every seed.
+  void vary(std::uint64_t seed) { seed_ = seed; }
   /// Once: fills a fresh partition and a freshly formatted store.
   virtual void prepare(const Machine& machine) = 0;
   /// The operation under test.
@@ -66,10 +68,13 @@ class Scene {
  protected:
   /// To be called when the configuration is as it has to be in the end.
   void note_root(const Machine& machine);
+  [[nodiscard]] std::uint64_t seed() const { return seed_; }
+
   permanent::ClassTable classes_ = usual_classes();
   SilentProgress progress_;
 
  private:
+  std::uint64_t seed_ = 1;
   Sha256 root_;
 };
 
@@ -83,7 +88,10 @@ class Scene {
 [[nodiscard]] std::unique_ptr<Scene> make_scene(const std::string& name);
 
 /// Configuration, state and numbered logs that all scenes have.
-void fill_partition(const std::string& root);
+void fill_partition(const std::string& root, std::uint64_t seed);
+/// Every entry gets this time: the same run makes the same images.
+void settle_times(const std::string& root, std::int64_t seconds);
+inline constexpr std::int64_t kOriginalTime = 1'700'000'000;
 [[nodiscard]] Problems log_problems(const std::string& root, std::uint64_t system_entries);
 inline constexpr std::uint64_t kSystemEntries = 240;  ///< in log/system.log and its rotated segments
 inline constexpr std::uint64_t kSecurityEntries = 60;

@@ -9,14 +9,15 @@ namespace {
 
 constexpr std::uint64_t kSlackBytes = 16 * 1024;
 
-/// Records: "begun" before anything, "secured" when snapshot and reserve are there, "over" after a recovery.
+/// Records: "begun" before anything, "secured" when snapshot and reserve are there, "closing" and "over" in a recovery.
 class SecuringScene final : public Scene {
  public:
   [[nodiscard]] std::string name() const override { return "securing"; }
 
   void prepare(const Machine& machine) override {
-    fill_partition(machine.root);
+    fill_partition(machine.root, seed());
     ok(permanent::make_own_directory(*machine.open_root()));
+    settle_times(machine.root, kOriginalTime);
     note_root(machine);
     before_ = listing(machine);
   }
@@ -50,6 +51,7 @@ class SecuringScene final : public Scene {
   Result<void> recover(const Machine& machine) override {
     SK_TRY_ASSIGN(const auto store, machine.open_store(StateStore::Access::write));
     SK_TRY_ASSIGN(const auto root, machine.try_open_root());
+    SK_TRY(store->write_record(RecordKind::transaction, "closing"));
     SK_TRY(permanent::release_reserve(*root));
     SK_TRY(store->write_record(RecordKind::transaction, "over"));
     SK_TRY(root->close());

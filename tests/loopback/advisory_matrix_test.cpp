@@ -13,7 +13,7 @@
 #include <gtest/gtest.h>
 
 #include "tests/loopback/device_rig.hpp"
-#include "tests/support/log_writers.hpp"
+#include "tests/support/log_service.hpp"
 
 namespace slotkeeper::test {
 namespace {
@@ -105,14 +105,14 @@ class AdvisoryMatrix : public testing::TestWithParam<Case> {
                                    Service{"log/system/vpn", 0, false}}) {
       std::filesystem::create_directory(device->permanent(service.folder));
       const std::string path = device->permanent(service.folder);
-      writers_.push_back(std::make_unique<LogWriter>(LogWriterSettings{.folder = path,
-                                                                       .name = path.substr(path.rfind('/') + 1),
-                                                                       .segment_bytes = kSegmentBytes,
-                                                                       .segments_max = 4,
-                                                                       .lines_per_pause = storm ? 64u : 4u,
-                                                                       .pause_us = storm ? 0u : 2000u,
-                                                                       .hold_ms = service.hold_ms,
-                                                                       .syncs = service.syncs}));
+      writers_.push_back(std::make_unique<LogService>(LogServiceSettings{.folder = path,
+                                                                         .name = path.substr(path.rfind('/') + 1),
+                                                                         .segment_bytes = kSegmentBytes,
+                                                                         .segments_max = 4,
+                                                                         .lines_per_pause = storm ? 64u : 4u,
+                                                                         .pause_us = storm ? 0u : 2000u,
+                                                                         .hold_ms = service.hold_ms,
+                                                                         .syncs = service.syncs}));
     }
     // Until their segments have reached the size that they keep.
     for (int wait = 0; wait < 300 && !have_settled(); ++wait)
@@ -212,7 +212,7 @@ class AdvisoryMatrix : public testing::TestWithParam<Case> {
   }
 
   std::unique_ptr<DeviceRig> device;
-  std::vector<std::unique_ptr<LogWriter>> writers_;
+  std::vector<std::unique_ptr<LogService>> writers_;
   std::string filling_;
 };
 

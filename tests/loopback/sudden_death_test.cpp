@@ -11,7 +11,7 @@
 #include <gtest/gtest.h>
 
 #include "tests/loopback/device_rig.hpp"
-#include "tests/support/log_writers.hpp"
+#include "tests/support/log_service.hpp"
 
 namespace slotkeeper::test {
 namespace {
@@ -41,13 +41,13 @@ class SuddenDeath : public testing::Test {
     for (const char* folder : {"log/security/audit", "log/system/net", "log/system/vpn"}) {
       std::filesystem::create_directory(device->permanent(folder));
       const std::string path = device->permanent(folder);
-      writers_.push_back(std::make_unique<LogWriter>(LogWriterSettings{.folder = path,
-                                                                       .name = path.substr(path.rfind('/') + 1),
-                                                                       .segment_bytes = kSegmentBytes,
-                                                                       .segments_max = 12,
-                                                                       .lines_per_pause = 100,
-                                                                       .pause_us = 5000,
-                                                                       .syncs = true}));
+      writers_.push_back(std::make_unique<LogService>(LogServiceSettings{.folder = path,
+                                                                         .name = path.substr(path.rfind('/') + 1),
+                                                                         .segment_bytes = kSegmentBytes,
+                                                                         .segments_max = 12,
+                                                                         .lines_per_pause = 100,
+                                                                         .pause_us = 5000,
+                                                                         .syncs = true}));
     }
   }
 
@@ -93,7 +93,7 @@ class SuddenDeath : public testing::Test {
   void expect_nothing_left() { EXPECT_TRUE(std::filesystem::is_empty(device->permanent(".slotkeeper"))) << replay(); }
 
   std::unique_ptr<DeviceRig> device;
-  std::vector<std::unique_ptr<LogWriter>> writers_;
+  std::vector<std::unique_ptr<LogService>> writers_;
   Fingerprint configuration_;
   std::uint64_t seed_ = 0;
   std::uint64_t cases_ = 0;

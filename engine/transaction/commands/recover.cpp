@@ -33,7 +33,7 @@ CommandResult run_recover(Device& device) {
     return result;
   }
   if (!was_open) {
-    return device.wrote ? answer(device, Outcome::ok, "The boot environment was put in order.")
+    return device.wrote ? answer(device, Outcome::ok, "What was unfinished was put in order.")
                         : answer(device, Outcome::nothing_to_do, "Nothing to do.");
   }
   const std::string version = device.record->image.version;

@@ -47,7 +47,7 @@ void LogWriter::append(LogKind kind, std::uint8_t disk, std::uint64_t offset, st
   ++next_;
 }
 
-std::vector<LogRecord> read_log(const std::string& path) {
+std::vector<LogRecord> read_disk_log(const std::string& path) {
   std::ifstream in(path, std::ios::binary);
   if (!in) throw std::runtime_error("cannot read the log " + path);
   std::vector<LogRecord> records;

@@ -51,6 +51,6 @@ class LogWriter {
 };
 
 /// All records of a log. Throws std::runtime_error where it is not a log or has a gap.
-[[nodiscard]] std::vector<LogRecord> read_log(const std::string& path);
+[[nodiscard]] std::vector<LogRecord> read_disk_log(const std::string& path);
 
 }  // namespace slotkeeper::test

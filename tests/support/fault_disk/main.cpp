@@ -51,7 +51,7 @@ int serve(const std::vector<std::string>& words) {
 
 int show(const std::string& path) {
   static const char* const kNames[] = {"?", "write", "discard", "flush", "lost-flush", "lost-write", "failed", "mark"};
-  for (const LogRecord& record : read_log(path)) {
+  for (const LogRecord& record : read_disk_log(path)) {
     std::printf("%8llu disk %u %-10s %12llu +%llu %s\n", static_cast<unsigned long long>(record.sequence), record.disk,
                 kNames[static_cast<std::size_t>(record.kind)], static_cast<unsigned long long>(record.offset),
                 static_cast<unsigned long long>(record.length),

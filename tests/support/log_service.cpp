@@ -1,4 +1,4 @@
-#include "tests/support/log_writers.hpp"
+#include "tests/support/log_service.hpp"
 
 #include <algorithm>
 #include <atomic>
@@ -53,7 +53,7 @@ std::optional<unsigned int> segment_number(const std::string& file, const std::s
 
 }  // namespace
 
-struct LogWriter::Shared {
+struct LogService::Shared {
   std::atomic<std::uint64_t> acknowledged;
   std::atomic<std::uint64_t> first_kept;  ///< lowest line that the service's own rotation has not dropped
   std::atomic<std::uint64_t> failed_writes;
@@ -67,9 +67,9 @@ namespace {
 
 /// What runs in the writer's process.
 template <typename Shared>
-class Service {
+class LogProcess {
  public:
-  Service(const LogWriterSettings& settings, Shared& shared)
+  LogProcess(const LogServiceSettings& settings, Shared& shared)
       : settings_(settings), shared_(shared), active_(settings.folder + "/" + settings.name + ".log") {}
 
   void run() {
@@ -166,7 +166,7 @@ class Service {
     return active_ + "." + std::to_string(number) + ending;
   }
 
-  const LogWriterSettings& settings_;
+  const LogServiceSettings& settings_;
   Shared& shared_;
   std::string active_;
   int file_ = -1;
@@ -204,32 +204,32 @@ std::string contents_of_log(const std::string& folder, const std::string& name, 
 
 }  // namespace
 
-LogWriter::LogWriter(LogWriterSettings settings) : settings_(std::move(settings)) {
+LogService::LogService(LogServiceSettings settings) : settings_(std::move(settings)) {
   void* const memory = ::mmap(nullptr, sizeof(Shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-  if (memory == MAP_FAILED) throw std::runtime_error("no shared memory for a log writer");
+  if (memory == MAP_FAILED) throw std::runtime_error("no shared memory for a log service");
   shared_ = new (memory) Shared();
   shared_->first_kept = 1;
   process_ = ::fork();
-  if (process_ < 0) throw std::runtime_error("a log writer could not be started");
+  if (process_ < 0) throw std::runtime_error("a log service could not be started");
   if (process_ != 0) return;
   ::signal(SIGTERM, SIG_DFL);
-  Service<Shared>(settings_, *shared_).run();
+  LogProcess<Shared>(settings_, *shared_).run();
   ::_exit(0);
 }
 
-LogWriter::~LogWriter() {
+LogService::~LogService() {
   stop();
   ::munmap(shared_, sizeof(Shared));
 }
 
-void LogWriter::stop() {
+void LogService::stop() {
   if (process_ <= 0) return;
   shared_->stop = true;
   while (::waitpid(process_, nullptr, 0) < 0 && errno == EINTR) continue;
   process_ = -1;
 }
 
-std::string LogWriter::problem_now() {
+std::string LogService::problem_now() {
   ::kill(process_, SIGSTOP);
   int status = 0;
   while (::waitpid(process_, &status, WUNTRACED) < 0 && errno == EINTR) continue;
@@ -238,13 +238,13 @@ std::string LogWriter::problem_now() {
   return found;
 }
 
-std::uint64_t LogWriter::acknowledged() const { return shared_->acknowledged; }
-std::uint64_t LogWriter::failed_writes() const { return shared_->failed_writes; }
-std::uint64_t LogWriter::longest_write_us() const { return shared_->longest_write_us; }
-bool LogWriter::watched_path_was_there() const { return shared_->watched_path_at_first_failure; }
-std::uint64_t LogWriter::free_bytes_at_first_failure() const { return shared_->free_bytes_at_first_failure; }
+std::uint64_t LogService::acknowledged() const { return shared_->acknowledged; }
+std::uint64_t LogService::failed_writes() const { return shared_->failed_writes; }
+std::uint64_t LogService::longest_write_us() const { return shared_->longest_write_us; }
+bool LogService::watched_path_was_there() const { return shared_->watched_path_at_first_failure; }
+std::uint64_t LogService::free_bytes_at_first_failure() const { return shared_->free_bytes_at_first_failure; }
 
-std::string LogWriter::problem() const {
+std::string LogService::problem() const {
   return log_problem(settings_.folder, settings_.name, shared_->first_kept, shared_->acknowledged);
 }
 

@@ -12,7 +12,7 @@
 
 namespace slotkeeper::test {
 
-struct LogWriterSettings {
+struct LogServiceSettings {
   std::string folder;  ///< must exist; one log in it: NAME.log, NAME.log.1 (newest) ...
   std::string name;
   std::uint64_t segment_bytes = 32 * 1024;  ///< rotated when it is larger
@@ -25,12 +25,12 @@ struct LogWriterSettings {
 };
 
 /// One writer. It dies with this object at the latest.
-class LogWriter {
+class LogService {
  public:
-  explicit LogWriter(LogWriterSettings settings);
-  LogWriter(const LogWriter&) = delete;
-  LogWriter& operator=(const LogWriter&) = delete;
-  ~LogWriter();
+  explicit LogService(LogServiceSettings settings);
+  LogService(const LogService&) = delete;
+  LogService& operator=(const LogService&) = delete;
+  ~LogService();
 
   void stop();  ///< after the line it is at
   /// As `problem`, while the service goes on: it stands still for the time of the look.
@@ -44,11 +44,11 @@ class LogWriter {
 
   /// What is wrong with the log, "" when nothing is: reads all segments, plain and compressed, from the oldest.
   [[nodiscard]] std::string problem() const;
-  [[nodiscard]] const LogWriterSettings& settings() const { return settings_; }
+  [[nodiscard]] const LogServiceSettings& settings() const { return settings_; }
 
  private:
   struct Shared;
-  LogWriterSettings settings_;
+  LogServiceSettings settings_;
   Shared* shared_ = nullptr;
   pid_t process_ = -1;
 };
