@@ -30,8 +30,7 @@ std::string planned_summary(const permanent::CompactionPlan& plan) {
                  counts[static_cast<std::size_t>(Kind::compress)]);
 }
 
-/// Leaves the answer in `result`.
-Result<void> compact(Device& device, bool dry_run, CommandResult& result) {
+Result<CommandResult> compact(Device& device, bool dry_run) {
   const Configuration& configuration = device.configuration();
   if (!dry_run) SK_TRY(finish_compaction(device));
   SK_TRY_ASSIGN(auto root, device.open_permanent());
@@ -49,17 +48,13 @@ Result<void> compact(Device& device, bool dry_run, CommandResult& result) {
   }
   SK_TRY(root->close());
   report_compaction(device, plan, report);
-  if (plan.actions.empty() && !device.wrote) {
-    result = answer(device, Outcome::nothing_to_do, "Nothing to compact.");
-    return success();
-  }
+  device.record.reset();  // the answer names no transaction: this belongs to none
+  if (plan.actions.empty() && !device.wrote) return answer(device, Outcome::nothing_to_do, "Nothing to compact.");
   const std::string would = "Would free about " + std::to_string(plan.frees.bytes / 1024) + " KiB: ";
   const std::string freed = "Freed " + std::to_string(report.freed.bytes / 1024) + " KiB: ";
-  result =
-      answer(device, Outcome::ok,
-             dry_run ? would + planned_summary(plan) + "."
-                     : freed + summary(report.removed_files, report.dropped.size(), report.compressed.size()) + ".");
-  return success();
+  return answer(device, Outcome::ok,
+                dry_run ? would + planned_summary(plan) + "."
+                        : freed + summary(report.removed_files, report.dropped.size(), report.compressed.size()) + ".");
 }
 
 }  // namespace
@@ -69,11 +64,9 @@ CommandResult run_compact(Device& device, bool dry_run) {
     return failure(device, wrong_state(device, "a transaction is open"), false);
   }
   device.phase = Phase::compact;
-  CommandResult result;
-  auto compacted = compact(device, dry_run, result);
-  if (!compacted.has_value()) return failure(device, std::move(compacted).assume_error(), false);
-  result.transaction.reset();
-  return result;
+  auto result = compact(device, dry_run);
+  if (!result.has_value()) return failure(device, std::move(result).assume_error(), false);
+  return std::move(result).assume_value();
 }
 
 }  // namespace slotkeeper
