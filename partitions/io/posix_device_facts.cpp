@@ -221,6 +221,8 @@ Result<bool> lies_on(Storage& storage, const std::string& path, const struct sta
   return ground.carries(carrier.backing);
 }
 
+constexpr std::string_view kOwnDescriptors = "/proc/self/fd";
+
 std::string words_for_descriptor(int number, const std::string& link) {
   switch (number) {
     case 0:
@@ -239,7 +241,7 @@ std::string words_for_descriptor(int number, const std::string& link) {
 Result<std::vector<std::pair<std::string, std::string>>> own_places() {
   std::vector<std::pair<std::string, std::string>> places = {{"/proc/self/cwd", "the current directory"},
                                                              {"/proc/self/exe", "the program"}};
-  const std::string folder = "/proc/self/fd";
+  const std::string folder(kOwnDescriptors);
   boost::system::error_code failure;
   boost::filesystem::directory_iterator entry(folder, failure);
   for (const boost::filesystem::directory_iterator end; !failure && entry != end; entry.increment(failure)) {
@@ -267,6 +269,8 @@ Result<std::vector<std::string>> find_lying_on(Storage& storage, const std::stri
       if (errno == ENOENT) continue;
       return call_failed("stat", path, errno);
     }
+    // Nothing is written through the descriptor of a directory, and looking does not wait for a thaw.
+    if (S_ISDIR(facts.st_mode) && path.starts_with(kOwnDescriptors)) continue;
     SK_TRY_ASSIGN(const bool lies, lies_on(storage, path, facts, ground));
     if (lies) found.push_back(words);
   }

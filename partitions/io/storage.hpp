@@ -125,7 +125,7 @@ class Storage {
   }
   /// Which of these paths, and of what this process has open, runs from and stands in, lies on the filesystem of the
   /// directory `filesystem`, or on a device over a file there: a freeze would stop whoever writes to it. In words;
-  /// empty: none. Paths that do not exist are passed over.
+  /// empty: none. Paths that do not exist, and open directories, through which nobody writes, are passed over.
   [[nodiscard]] Result<std::vector<std::string>> lying_on(const std::string& filesystem,
                                                           const std::vector<std::string>& paths,
                                                           Caller caller = Caller::current()) {

@@ -8,6 +8,7 @@
 #include "partitions/permanent/compaction_redo.hpp"
 #include "partitions/permanent/inode_finder.hpp"
 #include "partitions/permanent/paths.hpp"
+#include "partitions/permanent/segment_codec.hpp"
 #include "partitions/permanent/segment_name.hpp"
 
 namespace slotkeeper::permanent {
@@ -15,6 +16,7 @@ namespace {
 
 constexpr std::uint64_t kPieceMaxBytes = std::uint64_t{1} << 20;
 constexpr std::uint64_t kProbeMaxBytes = 4096;
+constexpr int kNameAttemptsMax = 8;
 /// What an incompressible piece grows by at most (RFC 8878): header and checksum of its frame, 3 bytes for each block.
 constexpr std::uint64_t growth_max_bytes(std::uint64_t piece_bytes) {
   constexpr std::uint64_t kBlockBytes = std::uint64_t{128} * 1024;
@@ -43,6 +45,31 @@ Result<Probe> take_probe(io::File& file, std::uint64_t offset, std::uint64_t end
 Result<bool> matches(io::File& file, const Probe& probe) {
   SK_TRY_ASSIGN(const Probe found, take_probe(file, probe.offset, probe.offset + probe.length));
   return found == probe;
+}
+
+/// PATH.zst is another log, renamed by mistake: it is called PATH again, or PATH.INODE where that is taken by now.
+Result<void> give_back_name(io::Directory& root, const std::string& path, std::uint64_t inode) {
+  Result<void> renamed = root.rename(compressed_name(path), path, io::RenameKind::no_replace);
+  if (!renamed.has_value() && renamed.assume_error().os_errno == EEXIST) {
+    renamed = root.rename(compressed_name(path), path + "." + std::to_string(inode), io::RenameKind::no_replace);
+  }
+  SK_TRY(std::move(renamed));
+  SK_TRY_ASSIGN(const auto parent, root.open_directory(parent_of(path)));
+  SK_TRY(parent->sync());
+  return parent->close();
+}
+
+/// Cut between a rename that met another log and its taking back: PATH.zst is neither ours nor compressed.
+Result<void> heal_name(io::Directory& root, const RedoStep& step) {
+  const std::string name = compressed_name(step.path);
+  SK_TRY_ASSIGN(const auto status, find_entry(root, name));
+  if (!status || status->inode == step.inode || status->type != io::EntryType::regular) return success();
+  SK_TRY_ASSIGN(const auto file, root.open_file(name, io::OpenMode::read_only()));
+  std::vector<std::byte> beginning(16);
+  SK_TRY_ASSIGN(const std::size_t count, file->read_at(0, beginning));
+  SK_TRY(file->close());
+  if (looks_compressed(io::ConstBytes(beginning.data(), count))) return success();
+  return give_back_name(root, step.path, step.inode);
 }
 
 /// The file that is being compressed, and how far it is. `path` is its name now.
@@ -99,12 +126,8 @@ class InPlaceWork {
                                   .accessed = step_.accessed,
                                   .modified = step_.modified}));
     SK_TRY(file_->sync());
-    if (!path_.ends_with(kCompressedSuffix)) {
-      const Result<void> renamed = root_.rename(path_, compressed_name(path_), io::RenameKind::no_replace);
-      if (!renamed.has_value() && renamed.assume_error().os_errno == EEXIST) return false;
-      SK_TRY(renamed);
-      path_ = compressed_name(path_);
-    }
+    SK_TRY_ASSIGN(const bool has_name, give_name());
+    if (!has_name) return false;
     SK_TRY_ASSIGN(const auto parent, root_.open_directory(parent_of(path_)));
     SK_TRY(parent->sync());
     SK_TRY(parent->close());
@@ -125,6 +148,31 @@ class InPlaceWork {
     std::uint64_t piece = std::min(kPieceMaxBytes, capacity);
     while (piece > kProbeMaxBytes && frame_bound(static_cast<std::size_t>(piece)) > capacity) piece -= kProbeMaxBytes;
     return piece;
+  }
+
+  /// Names the log NAME.zst. A rename goes by name, and a logger that rotates meanwhile has put another segment there:
+  /// then that one gets its name back, and ours is looked for.
+  Result<bool> give_name() {
+    for (int attempt = 0; attempt < kNameAttemptsMax && !path_.ends_with(kCompressedSuffix); ++attempt) {
+      if (step_.path != path_) {
+        step_.path = path_;  // where recovery looks for a segment that has our name
+        SK_TRY(redo_.append(step_, {}));
+      }
+      const std::string name = compressed_name(path_);
+      const Result<void> renamed = root_.rename(path_, name, io::RenameKind::no_replace);
+      if (renamed.has_value()) {
+        SK_TRY_ASSIGN(const io::EntryStatus status, root_.status_of(name));
+        if (status.inode != step_.inode) SK_TRY(give_back_name(root_, path_, step_.inode));
+      } else if (renamed.assume_error().os_errno == EEXIST) {
+        return false;
+      } else if (renamed.assume_error().os_errno != ENOENT) {
+        return renamed.assume_error();
+      }
+      SK_TRY_ASSIGN(auto found, find_inodes(root_, {step_.inode}));
+      if (!found.contains(step_.inode)) return false;
+      path_ = found[step_.inode];
+    }
+    return path_.ends_with(kCompressedSuffix);
   }
 
   /// The frame of a piece, shown to hold it.
@@ -290,6 +338,7 @@ Result<InPlaceState> finish_in_place(io::Directory& root, ScratchAreas scratch, 
   RedoLog redo(scratch);
   SK_TRY_ASSIGN(const auto step, redo.newest());
   if (!step) return InPlaceState::nothing;
+  if (step->kind == RedoStep::Kind::finish) SK_TRY(heal_name(root, *step));
   SK_TRY_ASSIGN(const auto found, locate(root, *step));
   const auto forget = [&]() -> Result<InPlaceState> {
     progress.notice("the log " + step->path + ", which was being compressed, was deleted by somebody else");

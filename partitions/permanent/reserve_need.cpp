@@ -40,8 +40,16 @@ std::uint64_t reserve_size_of(const Entry& entry, std::uint64_t block_bytes) {
 void ReserveNeed::add(const Entry& entry) {
   if (!entry.hard_link.empty()) return;
   ++files_[reserve_size_of(entry, block_bytes_)];
-  if (!entry.attributes.empty()) loose_bytes_ = plus(loose_bytes_, block_bytes_);
+  if (!entry.attributes.empty()) loose_bytes_ = plus(loose_bytes_, attribute_bytes(entry));
   if (entry.status.type == io::EntryType::directory) loose_bytes_ = plus(loose_bytes_, block_bytes_);
+}
+
+/// One block on ext4, which has no more for them; others have room for values of 64 KiB.
+std::uint64_t ReserveNeed::attribute_bytes(const Entry& entry) const {
+  std::uint64_t sum = 1;
+  for (const auto& attribute : entry.attributes) sum += attribute.name.size() + attribute.value.size();
+  const std::uint64_t in_blocks = whole_blocks(sum, block_bytes_);
+  return in_blocks <= 2 * block_bytes_ ? block_bytes_ : in_blocks;
 }
 
 Amount ReserveNeed::amount() const {

@@ -31,6 +31,8 @@ class ReserveNeed {
   [[nodiscard]] Amount amount() const;
 
  private:
+  [[nodiscard]] std::uint64_t attribute_bytes(const Entry& entry) const;
+
   std::uint64_t block_bytes_;
   std::map<std::uint64_t, std::uint64_t> files_;
   std::uint64_t loose_bytes_ = 0;

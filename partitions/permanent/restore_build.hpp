@@ -16,10 +16,10 @@ namespace slotkeeper::permanent {
 using Replacements = std::map<std::size_t, std::string>;
 
 /// Clears up after a restore that was cut off, gives back of the reserve what the plan needs free (the slack, and a
-/// file for every inode that is not a regular file's), and builds everything in `plan.build`, each one synced, read
-/// back and compared with the snapshot. Where the reserve has nothing left a new file is made. Durable: contents,
-/// attributes and names in the reserve. On crash: the next restore clears up. Errors: storage_full, readback_mismatch,
-/// io_error, sync_failed, state_store.
+/// file for every inode that is not a regular file's; on a filesystem that does not overwrite in place, for every
+/// entry), and builds everything in `plan.build`, each one synced, read back and compared with the snapshot. Where the
+/// reserve has nothing left a new file is made. Durable: contents, attributes and names in the reserve. On crash: the
+/// next restore clears up. Errors: storage_full, readback_mismatch, io_error, sync_failed, state_store.
 [[nodiscard]] Result<Replacements> build_replacements(io::Directory& root, const SnapshotListing& wanted,
                                                       const RestorePlan& plan, StoreArea& snapshot,
                                                       ProgressSink& progress);

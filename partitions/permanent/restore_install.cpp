@@ -40,9 +40,7 @@ class Installation {
     for (const std::string& path : plan_.set_aside) {
       if (!was_cleared(path)) SK_TRY(move_aside(path));
     }
-    SK_TRY(kept_.sync());
-    SK_TRY(sync_touched());
-    return success();
+    return root_.sync_filesystem();
   }
 
   /// Times of directories change with every name in them, so they come when everything else is in place. Wanted are all
@@ -59,10 +57,7 @@ class Installation {
       SK_TRY_ASSIGN(const auto attributes, root_.extended_attributes_of(entry.path));
       if (has_attributes(status, attributes, entry)) continue;
       SK_TRY(despite({entry.path}, [&] { return give_attributes(root_, entry.path, entry); }));
-      touched_.insert(entry.path);
     }
-    SK_TRY(sync_touched());
-    // ext4 has it all by now; others write a directory's sync down without what changed in its entries.
     return root_.sync_filesystem();
   }
 
@@ -81,15 +76,12 @@ class Installation {
     return std::ranges::any_of(plan_.clear_first, [&](const auto& cleared) { return is_at_or_below(path, cleared); });
   }
 
-  void touch_parent_of(const std::string& path) { touched_.insert(parent_of(path)); }
-
   /// Takes away what stands where the snapshot has something of another type. Logs in it are never deleted.
   Result<void> clear(const std::string& path) {
     for (const std::string& below : plan_.remove) {
       if (below != path && is_at_or_below(below, path)) SK_TRY(remove(below));
     }
     SK_TRY_ASSIGN(const io::EntryStatus status, root_.status_of(path));
-    touch_parent_of(path);
     const bool is_directory = status.type == io::EntryType::directory;
     const std::vector<std::string> involved = {path, parent_of(path)};
     if (is_directory) {
@@ -111,7 +103,6 @@ class Installation {
       SK_TRY_ASSIGN(place, kept_.move(path));
       return success();
     }));
-    touch_parent_of(path);
     report_.kept.push_back(path + " (moved to " + place + ")");
     return success();
   }
@@ -133,9 +124,6 @@ class Installation {
     SK_TRY(give_attributes(root_, temporary, entry));
     SK_TRY(despite({parent_of(entry.path)},
                    [&] { return root_.rename(temporary, entry.path, io::RenameKind::no_replace); }));
-    touch_parent_of(entry.path);
-    touched_.insert(entry.path);
-    touched_.insert(reserve_path());
     report_.replaced.push_back(entry.path);
     return success();
   }
@@ -143,8 +131,6 @@ class Installation {
   Result<void> rename_into_place(const std::string& built, const Entry& entry) {
     SK_TRY(despite({entry.path, parent_of(entry.path)},
                    [&] { return root_.rename(reserve_path() + "/" + built, entry.path, io::RenameKind::replace); }));
-    touch_parent_of(entry.path);
-    touched_.insert(reserve_path());
     report_.replaced.push_back(entry.path);
     return success();
   }
@@ -157,8 +143,6 @@ class Installation {
     // Renaming a name onto another one of the same file does nothing and leaves both.
     Result<void> removed = root_.remove_file(temporary);
     if (!removed.has_value() && !is_gone(removed.assume_error())) return removed;
-    touch_parent_of(entry.path);
-    touched_.insert(reserve_path());
     report_.replaced.push_back(entry.path);
     return success();
   }
@@ -173,24 +157,7 @@ class Installation {
     // Somebody has put a log there meanwhile.
     if (!removed.has_value() && is_directory && removed.assume_error().os_errno == ENOTEMPTY) return success();
     SK_TRY(removed);
-    touch_parent_of(path);
     report_.removed.push_back(path);
-    return success();
-  }
-
-  Result<void> sync_touched() {
-    for (const std::string& path : touched_) {
-      const Result<std::unique_ptr<io::Directory>> opened = root_.open_directory(path);
-      if (!opened.has_value()) {
-        // Removed since, perhaps with something else in its place; its own directory is touched, too.
-        const int reason = opened.assume_error().os_errno;
-        if (reason == ENOENT || reason == ENOTDIR || reason == ELOOP) continue;
-        return opened.assume_error();
-      }
-      SK_TRY(opened.assume_value()->sync());
-      SK_TRY(opened.assume_value()->close());
-    }
-    touched_.clear();
     return success();
   }
 
@@ -202,7 +169,6 @@ class Installation {
   RestoreReport& report_;
   ProgressSink& progress_;
   KeptLogs kept_;
-  std::set<std::string> touched_;
 };
 
 }  // namespace

@@ -195,7 +195,9 @@ class AdvisoryMatrix : public testing::TestWithParam<Case> {
     if (answer.outcome() == "armed") {
       EXPECT_EQ(first, "") << answer.story();
     }
-    if (GetParam().services == Services::none && answer.outcome() == "postponed") {
+    const bool nothing_to_compact =
+        GetParam().fill != Fill::every_inode;  // filling takes so long that the rotated log is quiet
+    if (GetParam().services == Services::none && answer.outcome() == "postponed" && nothing_to_compact) {
       const auto space = figures(device->permanent());
       EXPECT_EQ(measured, std::to_string((space.f_blocks - space.f_bfree) * space.f_frsize)) << answer.story();
     }

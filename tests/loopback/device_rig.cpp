@@ -311,9 +311,8 @@ Fingerprint DeviceRig::fingerprint() const {
 }
 
 Fingerprint DeviceRig::protected_files() const {
-  return without(fingerprint_tree(folder_ / "permanent", "permanent"),
-                 {"permanent ./log", "permanent ./download", "permanent ./staging", "permanent ./.slotkeeper",
-                  "permanent ./lost+found"});
+  return fingerprint_tree(folder_ / "permanent", "permanent",
+                          {"log", "download", "staging", ".slotkeeper", "lost+found"});
 }
 
 std::string DeviceRig::slot_hash(char slot) const { return hash_of(slot_device(slot)); }

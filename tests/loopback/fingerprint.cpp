@@ -87,11 +87,18 @@ std::string hash_of(const std::string& path, std::uint64_t bytes) {
 
 std::string hash_of(const std::string& path) { return hash_of(path, UINT64_MAX); }
 
-Fingerprint fingerprint_tree(const std::string& root, const std::string& name) {
+Fingerprint fingerprint_tree(const std::string& root, const std::string& name,
+                             const std::vector<std::string>& left_out) {
   Fingerprint fingerprint;
   fingerprint[name + " ."] = describe(root);
-  for (const auto& entry : std::filesystem::recursive_directory_iterator(root)) {
-    fingerprint[name + " ./" + std::filesystem::relative(entry.path(), root).string()] = describe(entry.path());
+  for (auto entry = std::filesystem::recursive_directory_iterator(root);
+       entry != std::filesystem::recursive_directory_iterator(); ++entry) {
+    const std::string path = std::filesystem::path(entry->path()).lexically_relative(root).string();
+    if (std::ranges::find(left_out, path) != left_out.end()) {
+      entry.disable_recursion_pending();
+      continue;
+    }
+    fingerprint[name + " ./" + path] = describe(entry->path());
   }
   return fingerprint;
 }

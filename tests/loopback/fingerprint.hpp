@@ -17,7 +17,9 @@ using Fingerprint = std::map<std::string, std::string>;
 
 /// Every entry below `root` with type, mode, owner, links, size, times of change of what is no folder, link target,
 /// extended attributes and SHA-256 of the contents. Keys are `name` + " ./path".
-[[nodiscard]] Fingerprint fingerprint_tree(const std::string& root, const std::string& name);
+/// `left_out`: paths below the root that are not looked at, nor what is in them.
+[[nodiscard]] Fingerprint fingerprint_tree(const std::string& root, const std::string& name,
+                                           const std::vector<std::string>& left_out = {});
 
 /// The state store without its history, and the history alone: "store", "store history".
 [[nodiscard]] Fingerprint fingerprint_store(const std::string& path);

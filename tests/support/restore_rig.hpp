@@ -63,6 +63,19 @@ class RestoreRig {
   }
   permanent::RestoreReport restore_exactly() { return restore_exactly(*partition_); }
 
+  /// No file is anything but what the trial left or what the snapshot has.
+  void expect_old_or_restored(const TreeListing& trial) const {
+    const auto is = [](const TreeListing& lines, const std::string& path, const std::string& line) {
+      const auto found = lines.find(path);
+      return found != lines.end() && found->second.substr(0, found->second.find(" same-as=")) == line;
+    };
+    for (const auto& [path, full] : listing(*partition_)) {
+      if (full.starts_with("mode=4")) continue;  // times of a directory change with what is in it
+      const std::string line = full.substr(0, full.find(" same-as="));
+      EXPECT_TRUE(is(before_, path, line) || is(trial, path, line)) << path << " is neither: " << line;
+    }
+  }
+
   [[nodiscard]] TreeListing listing(const PermanentPartition& where) const {
     return list_tree(where.path(), {.takes = takes});
   }

@@ -48,15 +48,13 @@ Result<CommandResult> compact(Device& device, bool dry_run) {
   }
   SK_TRY(root->close());
   report_compaction(device, plan, report);
+  device.record.reset();  // the answer names no transaction: this belongs to none
   if (plan.actions.empty() && !device.wrote) return answer(device, Outcome::nothing_to_do, "Nothing to compact.");
-  if (dry_run) {
-    return answer(
-        device, Outcome::ok,
-        "Would free about " + std::to_string(plan.frees.bytes / 1024) + " KiB: " + planned_summary(plan) + ".");
-  }
+  const std::string would = "Would free about " + std::to_string(plan.frees.bytes / 1024) + " KiB: ";
+  const std::string freed = "Freed " + std::to_string(report.freed.bytes / 1024) + " KiB: ";
   return answer(device, Outcome::ok,
-                "Freed " + std::to_string(report.freed.bytes / 1024) +
-                    " KiB: " + summary(report.removed_files, report.dropped.size(), report.compressed.size()) + ".");
+                dry_run ? would + planned_summary(plan) + "."
+                        : freed + summary(report.removed_files, report.dropped.size(), report.compressed.size()) + ".");
 }
 
 }  // namespace
@@ -68,7 +66,6 @@ CommandResult run_compact(Device& device, bool dry_run) {
   device.phase = Phase::compact;
   auto result = compact(device, dry_run);
   if (!result.has_value()) return failure(device, std::move(result).assume_error(), false);
-  result.assume_value().transaction.reset();
   return std::move(result).assume_value();
 }
 

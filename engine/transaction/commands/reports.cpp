@@ -4,6 +4,7 @@
 #include "engine/transaction/steps/preflight.hpp"
 #include "engine/transaction/steps/preflight_gates.hpp"
 #include "engine/transaction/update_transaction.hpp"
+#include "partitions/permanent/reserve_strength.hpp"
 
 namespace slotkeeper {
 namespace {
@@ -77,13 +78,11 @@ JsonArray weaknesses(const Device& device) {
                         " was adopted as found; only a factory bundle proves what should be there");
   }
   for (auto& sentence : wear_weaknesses(device)) weaker.emplace_back(std::move(sentence));
-  auto mounts = device.settings.storage.mounts();
-  if (mounts.has_value()) {
-    for (const auto& mount : mounts.assume_value()) {
-      if (mount.mount_point == device.configuration().permanent_path && mount.filesystem != "ext4") {
-        weaker.emplace_back("the permanent partition is " + mount.filesystem +
-                            ": the reserve for a rollback is proven in full strength on ext4 only");
-      }
+  if (auto root = device.open_permanent(); root.has_value()) {
+    const auto space = root.assume_value()->space();
+    if (space.has_value()) {
+      std::string weakness = permanent::reserve_weakness(space.assume_value().filesystem_magic);
+      if (!weakness.empty()) weaker.emplace_back(std::move(weakness));
     }
   }
   if (auto weakness = weakness_of_last_look(device)) weaker.emplace_back(std::move(*weakness));
