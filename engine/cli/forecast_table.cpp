@@ -68,7 +68,8 @@ std::string rounded_up(std::uint64_t bytes) {
   while (bytes / unit >= 1024 && unit < std::uint64_t{1} << 40U) unit *= 1024;
   if (unit == 1) return format_bytes(bytes);
   const std::uint64_t tenths = bytes / unit * 10 + (bytes % unit * 10 + unit - 1) / unit;
-  return format_bytes((tenths * (unit / 2) + 4) / 5);
+  // format_bytes looks at whole 1024ths of the unit.
+  return format_bytes(tenths / 10 * unit + (tenths % 10 * 1024 + 9) / 10 * (unit / 1024));
 }
 
 std::string to_free_text(const Json& to_free) {
