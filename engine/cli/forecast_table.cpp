@@ -68,8 +68,9 @@ std::string rounded_up(std::uint64_t bytes) {
   while (bytes / unit >= 1024 && unit < std::uint64_t{1} << 40U) unit *= 1024;
   if (unit == 1) return format_bytes(bytes);
   const std::uint64_t tenths = bytes / unit * 10 + (bytes % unit * 10 + unit - 1) / unit;
-  // format_bytes looks at whole 1024ths of the unit.
-  return format_bytes(tenths / 10 * unit + (tenths % 10 * 1024 + 9) / 10 * (unit / 1024));
+  // format_bytes leaves off what is less than a 1024th of the unit.
+  const std::uint64_t step = unit / 1024;
+  return format_bytes(((tenths * unit + 9) / 10 + step - 1) / step * step);
 }
 
 std::string to_free_text(const Json& to_free) {

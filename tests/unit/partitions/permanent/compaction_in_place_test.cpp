@@ -34,7 +34,7 @@ class CompactionInPlace : public CompactionRig {
       ASSERT_TRUE(partition_->open()->sync_filesystem().has_value());
       ASSERT_EQ(::statvfs(partition_->path().c_str(), &space), 0);
     }
-    ASSERT_EQ(space.f_bavail, 0U);
+    ASSERT_LE(space.f_bavail, 1U);  // of 1 KiB, which ext4 keeps for its own sometimes
   }
   [[nodiscard]] bool scratch_is_empty() {
     const auto pending = half_compressed(scratch());
