@@ -21,6 +21,7 @@ struct BootTraits {
   bool counts_tries = false;            ///< the bootloader counts trial boots down
   std::uint32_t attempts = 1;           ///< what the engine may ask for, after the backend's own limit
   std::vector<std::string> weaknesses;  ///< sentences for `status`
+  std::vector<std::string> places;      ///< files and devices that it works on, its lock among them
 };
 
 struct BootReading {

@@ -81,6 +81,7 @@ class CustomControl final : public BootControl {
       : storage_(storage), host_(host), settings_(std::move(settings)) {
     traits_.backend = "custom";
     traits_.attempts = settings_.attempts;
+    traits_.places = {settings_.command};
     traits_.weaknesses = {
         "the boot command " + settings_.command +
             " changes order, health and tries one after the other and keeps no mark of the transaction; the state "

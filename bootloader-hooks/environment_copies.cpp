@@ -4,7 +4,7 @@
 #include <cerrno>
 #include <thread>
 
-#include "partitions/aligned_buffer.hpp"
+#include "partitions/io/aligned_buffer.hpp"
 
 namespace slotkeeper::boot {
 namespace {
@@ -43,8 +43,8 @@ Result<EnvironmentCopy> read_copy(io::Storage& storage, const EnvironmentPlace& 
   mode.direct = true;
   SK_TRY_ASSIGN(const auto file, storage.open_file(place.device_path, mode));
   SK_TRY(file->drop_cache());
-  const std::uint64_t begin = round_down_to_block(place.offset);
-  AlignedBuffer buffer(static_cast<std::size_t>(round_up_to_block(place.offset + place.size_bytes) - begin));
+  const std::uint64_t begin = io::round_down_to_block(place.offset);
+  io::AlignedBuffer buffer(static_cast<std::size_t>(io::round_up_to_block(place.offset + place.size_bytes) - begin));
   SK_TRY_ASSIGN(const std::size_t count, file->read_at(begin, buffer.bytes()));
   SK_TRY(file->close());
   const auto skip = static_cast<std::size_t>(place.offset - begin);

@@ -40,6 +40,8 @@ class UbootControl final : public BootControl {
     traits_.keeps_mark = true;
     traits_.counts_tries = true;
     traits_.attempts = settings_.attempts;
+    traits_.places = {settings_.fw_env_config, settings_.lock_path};
+    for (const EnvironmentPlace& place : places_) traits_.places.push_back(place.device_path);
   }
 
   [[nodiscard]] const BootTraits& traits() const override { return traits_; }

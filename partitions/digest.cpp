@@ -85,6 +85,30 @@ Sha256 sha256(io::ConstBytes data) {
   return stream.finish();
 }
 
+struct FastHashStream::State {
+  struct Free {
+    void operator()(XXH3_state_t* state) const { XXH3_freeState(state); }
+  };
+  std::unique_ptr<XXH3_state_t, Free> xxh{XXH3_createState()};
+
+  void start() { SK_INVARIANT(xxh != nullptr && XXH3_64bits_reset(xxh.get()) == XXH_OK); }
+};
+
+FastHashStream::FastHashStream() : state_(std::make_unique<State>()) { state_->start(); }
+FastHashStream::FastHashStream(FastHashStream&&) noexcept = default;
+FastHashStream& FastHashStream::operator=(FastHashStream&&) noexcept = default;
+FastHashStream::~FastHashStream() = default;
+
+void FastHashStream::update(io::ConstBytes data) {
+  SK_INVARIANT(XXH3_64bits_update(state_->xxh.get(), data.data(), data.size()) == XXH_OK);
+}
+
+std::uint64_t FastHashStream::finish() {
+  const std::uint64_t hash = XXH3_64bits_digest(state_->xxh.get());
+  state_->start();
+  return hash;
+}
+
 std::uint64_t fast_hash(io::ConstBytes data) { return XXH3_64bits(data.data(), data.size()); }
 
 std::uint32_t crc32(io::ConstBytes data) {

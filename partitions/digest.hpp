@@ -40,6 +40,21 @@ class Sha256Stream {
 /// XXH3 with 64 bits: finds accidents, not attackers.
 [[nodiscard]] std::uint64_t fast_hash(io::ConstBytes data);
 
+/// XXH3 over a stream; the same value however it is cut. After `finish` it starts over.
+class FastHashStream {
+ public:
+  FastHashStream();
+  FastHashStream(FastHashStream&&) noexcept;
+  FastHashStream& operator=(FastHashStream&&) noexcept;
+  ~FastHashStream();
+  void update(io::ConstBytes data);
+  [[nodiscard]] std::uint64_t finish();
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
 /// CRC-32 (IEEE 802.3, as U-Boot and zlib have it).
 [[nodiscard]] std::uint32_t crc32(io::ConstBytes data);
 

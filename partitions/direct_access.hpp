@@ -4,7 +4,7 @@
 #include <memory>
 #include <string>
 
-#include "partitions/aligned_buffer.hpp"
+#include "partitions/io/aligned_buffer.hpp"
 #include "partitions/io/storage.hpp"
 
 namespace slotkeeper {

@@ -27,7 +27,7 @@ std::string_view name_of(Phase phase) {
   return {};
 }
 
-Result<void> ProgressSink::check_cancelled() const {
+Result<void> ProgressSink::check_cancelled() {
   if (cancel_requested()) return make_error(Errc::cancelled, "the operation was stopped before the switch");
   return success();
 }

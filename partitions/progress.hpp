@@ -35,8 +35,8 @@ class ProgressSink {
   /// True once the operator or a signal asked to stop. Honoured only before the switch.
   [[nodiscard]] virtual bool cancel_requested() const = 0;
 
-  /// `cancelled` once a stop was asked for.
-  [[nodiscard]] Result<void> check_cancelled() const;
+  /// `cancelled` once a stop was asked for. A sink that watches over something ends the work here with its own error.
+  [[nodiscard]] virtual Result<void> check_cancelled();
 };
 
 /// Says nothing and never cancels.

@@ -28,7 +28,7 @@ Error reads_back_differently(const VolumeDevice& device, std::uint64_t offset, s
 
 /// Zeroes the head ranges and shows by reading that they are. Durable.
 Result<void> zero_heads(VolumeDevice& device) {
-  AlignedBuffer block(io::kDirectAlignment);
+  io::AlignedBuffer block(io::kDirectAlignment);
   for (const HeadRange& range : kHeadRanges) {
     if (range.offset >= device.capacity_bytes()) continue;
     const std::uint64_t length = std::min(range.length, device.capacity_bytes() - range.offset);
@@ -38,7 +38,7 @@ Result<void> zero_heads(VolumeDevice& device) {
   for (const HeadRange& range : kHeadRanges) {
     if (range.offset >= device.capacity_bytes()) continue;
     SK_TRY_ASSIGN(const io::ConstBytes found, device.read(range.offset, block.bytes()));
-    if (!is_all_zero(found)) return reads_back_differently(device, range.offset, found.size());
+    if (!io::is_all_zero(found)) return reads_back_differently(device, range.offset, found.size());
   }
   return success();
 }
@@ -48,7 +48,7 @@ class DirectVolumeWriter final : public VolumeWriter {
   DirectVolumeWriter(VolumeDevice device, std::uint64_t image_bytes)
       : device_(std::move(device)),
         image_bytes_(image_bytes),
-        end_(std::min(round_up_to_block(image_bytes), device_.capacity_bytes())) {}
+        end_(std::min(io::round_up_to_block(image_bytes), device_.capacity_bytes())) {}
 
   ~DirectVolumeWriter() override {
     // Buffers must outlive the writes that read them; what became of those writes decides nothing here.
@@ -59,7 +59,7 @@ class DirectVolumeWriter final : public VolumeWriter {
   [[nodiscard]] Result<void> withhold_heads() override;
   [[nodiscard]] Result<void> write_chunk(std::uint64_t offset, io::ConstBytes data) override;
   [[nodiscard]] Result<void> write_zeros(std::uint64_t offset, std::uint64_t length) override;
-  [[nodiscard]] Result<void> check_body() override;
+  [[nodiscard]] Result<void> check_body(ProgressSink& progress) override;
   [[nodiscard]] Result<void> finish() override;
   [[nodiscard]] Result<void> close() override;
 
@@ -75,7 +75,7 @@ class DirectVolumeWriter final : public VolumeWriter {
   void keep_heads_of(io::Bytes window, std::uint64_t window_offset);
   [[nodiscard]] Result<void> wait_for(std::size_t buffer);
   [[nodiscard]] Result<void> wait_for_all();
-  [[nodiscard]] Result<void> read_windows_back();
+  [[nodiscard]] Result<void> read_windows_back(ProgressSink& progress);
   [[nodiscard]] Result<void> write_heads();
   [[nodiscard]] io::ConstBytes head_bytes(std::size_t head) const;
 
@@ -86,14 +86,15 @@ class DirectVolumeWriter final : public VolumeWriter {
   bool has_failed_ = false;
 
   std::uint64_t next_offset_ = 0;
-  std::array<AlignedBuffer, kBuffers> buffers_{AlignedBuffer(kWindowBytes), AlignedBuffer(kWindowBytes)};
+  std::array<io::AlignedBuffer, kBuffers> buffers_{io::AlignedBuffer(kWindowBytes), io::AlignedBuffer(kWindowBytes)};
   std::array<bool, kBuffers> in_flight_{};
   std::size_t current_ = 0;
   std::size_t filled_bytes_ = 0;  ///< of the current buffer
   std::vector<std::uint64_t> window_hashes_;
   std::optional<std::uint64_t> zero_window_hash_;
-  std::array<AlignedBuffer, kHeads> heads_{AlignedBuffer(io::kDirectAlignment), AlignedBuffer(io::kDirectAlignment),
-                                           AlignedBuffer(io::kDirectAlignment)};
+  std::array<io::AlignedBuffer, kHeads> heads_{io::AlignedBuffer(io::kDirectAlignment),
+                                               io::AlignedBuffer(io::kDirectAlignment),
+                                               io::AlignedBuffer(io::kDirectAlignment)};
 };
 
 template <class Step>
@@ -135,7 +136,7 @@ Result<void> DirectVolumeWriter::write_zeros(std::uint64_t offset, std::uint64_t
     while (length > 0) {
       if (filled_bytes_ == 0 && length >= kWindowBytes) {
         const std::uint64_t windows = length / kWindowBytes;
-        if (!zero_window_hash_) zero_window_hash_ = fast_hash(AlignedBuffer(kWindowBytes).bytes());
+        if (!zero_window_hash_) zero_window_hash_ = fast_hash(io::AlignedBuffer(kWindowBytes).bytes());
         SK_TRY(device_.zero(next_offset_, windows * kWindowBytes));
         window_hashes_.insert(window_hashes_.end(), static_cast<std::size_t>(windows), *zero_window_hash_);
         next_offset_ += windows * kWindowBytes;
@@ -205,18 +206,19 @@ Result<void> DirectVolumeWriter::wait_for_all() {
   return success();
 }
 
-Result<void> DirectVolumeWriter::read_windows_back() {
+Result<void> DirectVolumeWriter::read_windows_back(ProgressSink& progress) {
   for (std::size_t window = 0; window < window_hashes_.size(); ++window) {
+    SK_TRY(progress.check_cancelled());
     const std::uint64_t offset = window * std::uint64_t{kWindowBytes};
     const std::uint64_t length = std::min<std::uint64_t>(kWindowBytes, end_ - offset);
-    const io::Bytes into = buffers_[0].bytes().first(static_cast<std::size_t>(round_up_to_block(length)));
+    const io::Bytes into = buffers_[0].bytes().first(static_cast<std::size_t>(io::round_up_to_block(length)));
     SK_TRY_ASSIGN(const io::ConstBytes found, device_.read(offset, into));
     if (fast_hash(found) != window_hashes_[window]) return reads_back_differently(device_, offset, length);
   }
   return success();
 }
 
-Result<void> DirectVolumeWriter::check_body() {
+Result<void> DirectVolumeWriter::check_body(ProgressSink& progress) {
   return guarded(Stage::heads_withheld, [&]() -> Result<void> {
     if (next_offset_ != image_bytes_) {
       return make_error(Errc::internal, device_.description() + ": only " + std::to_string(next_offset_) + " of " +
@@ -224,7 +226,7 @@ Result<void> DirectVolumeWriter::check_body() {
     }
     SK_TRY(wait_for_all());
     SK_TRY(device_.sync());
-    SK_TRY(read_windows_back());
+    SK_TRY(read_windows_back(progress));
     stage_ = Stage::body_checked;
     return success();
   });
@@ -243,7 +245,7 @@ Result<void> DirectVolumeWriter::write_heads() {
     if (!head_bytes(head).empty()) SK_TRY(device_.write(kHeadRanges[head].offset, head_bytes(head)));
   }
   SK_TRY(device_.sync());
-  AlignedBuffer block(io::kDirectAlignment);
+  io::AlignedBuffer block(io::kDirectAlignment);
   for (std::size_t head = 0; head < kHeads; ++head) {
     const io::ConstBytes expected = head_bytes(head);
     if (expected.empty()) continue;
@@ -298,7 +300,7 @@ Result<Sha256> hash_volume(io::Storage& storage, const Volume& volume, std::uint
                                           " bytes, fewer than the " + std::to_string(length) + " to be read");
   }
   SK_TRY(device.forget_cache());
-  AlignedBuffer buffer(kHashPieceBytes);
+  io::AlignedBuffer buffer(kHashPieceBytes);
   Sha256Stream stream;
   for (std::uint64_t offset = 0; offset < length;) {
     // From the switch on the work is finished, whatever was asked for.

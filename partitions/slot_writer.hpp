@@ -42,8 +42,8 @@ class VolumeWriter {
   [[nodiscard]] virtual Result<void> write_zeros(std::uint64_t offset, std::uint64_t length) = 0;
 
   /// Flushes and reads everything back past the cache, outside of the head ranges. Errors: readback_mismatch with the
-  /// offset, sync_failed, io_error.
-  [[nodiscard]] virtual Result<void> check_body() = 0;
+  /// offset, sync_failed, io_error, and whatever `progress` ends it with.
+  [[nodiscard]] virtual Result<void> check_body(ProgressSink& progress) = 0;
 
   /// Writes the true heads, flushes, reads them back. Durable: the whole volume.
   [[nodiscard]] virtual Result<void> finish() = 0;

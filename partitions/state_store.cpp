@@ -18,6 +18,12 @@ using store::RegionKind;
 using store::StoreDevice;
 using store::Superblock;
 
+/// The first or the second half of a region, in whole units.
+store::Region half_of(const store::Region& region, std::uint64_t number) {
+  const std::uint64_t length = io::round_down_to_block(region.length / 2);
+  return {region.kind, region.offset + number * length, length};
+}
+
 class DeviceStateStore final : public StateStore {
  public:
   DeviceStateStore(std::unique_ptr<StoreDevice> device, Superblock superblock)
@@ -30,7 +36,8 @@ class DeviceStateStore final : public StateStore {
         outbox_(*device_, superblock_.region(RegionKind::outbox)),
         areas_{store::DeviceArea(*device_, superblock_.region(RegionKind::snapshot_first)),
                store::DeviceArea(*device_, superblock_.region(RegionKind::snapshot_second)),
-               store::DeviceArea(*device_, superblock_.region(RegionKind::scratch))} {}
+               store::DeviceArea(*device_, half_of(superblock_.region(RegionKind::scratch), 0)),
+               store::DeviceArea(*device_, half_of(superblock_.region(RegionKind::scratch), 1))} {}
 
   [[nodiscard]] const std::string& identifier() const override { return superblock_.identifier; }
 
@@ -68,7 +75,7 @@ class DeviceStateStore final : public StateStore {
   store::RecordPair acknowledgement_;
   store::EntryRing history_;
   store::EntryRing outbox_;
-  std::array<store::DeviceArea, 3> areas_;
+  std::array<store::DeviceArea, 4> areas_;
   bool superblocks_are_whole_ = false;
 };
 
@@ -156,13 +163,13 @@ Result<std::optional<SlotId>> DeviceStateStore::read_last_confirmed() {
   if (!grub.has_value()) return std::move(grub).as_failure();
   if (const auto slot = store::decode_grub_confirmed(grub.value().bytes())) return slot;
   if (!uboot.has_value()) return std::move(uboot).as_failure();
-  if (is_all_zero(uboot.value().bytes())) return std::optional<SlotId>();
+  if (io::is_all_zero(uboot.value().bytes())) return std::optional<SlotId>();
   return make_error(Errc::state_store, "both forms of the last confirmed slot in " + device_->path() + " are damaged");
 }
 
 /// The superblock at one end; not_provisioned where the device ends before.
 Result<Superblock> read_superblock(StoreDevice& device, std::uint64_t offset, std::uint64_t size_bytes) {
-  SK_TRY_ASSIGN(const AlignedBuffer block, device.read_blocks(offset, kStoreBlockBytes));
+  SK_TRY_ASSIGN(const io::AlignedBuffer block, device.read_blocks(offset, kStoreBlockBytes));
   SK_TRY_ASSIGN(Superblock superblock, store::decode_superblock(block.bytes()));
   if (superblock.total_bytes > size_bytes) {
     return make_error(Errc::state_store, "the state store has " + std::to_string(superblock.total_bytes) +
@@ -180,7 +187,7 @@ Result<Superblock> find_superblock(StoreDevice& device) {
   }
   auto first = read_superblock(device, 0, size_bytes);
   if (first.has_value()) return first;
-  auto last = read_superblock(device, round_down_to_block(size_bytes) - kStoreBlockBytes, size_bytes);
+  auto last = read_superblock(device, io::round_down_to_block(size_bytes) - kStoreBlockBytes, size_bytes);
   if (last.has_value()) return last;
   for (const Errc code : {Errc::foreign_record, Errc::io_error, Errc::state_store}) {
     if (first.error().code == code) return first;

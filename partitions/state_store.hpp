@@ -46,7 +46,8 @@ struct AreaSeal {
 };
 inline constexpr std::size_t kAreaDescriptionMaxBytes = std::size_t{28} * 1024;
 
-enum class AreaKind : std::uint8_t { snapshot_first, snapshot_second, scratch };
+/// The two scratch areas are sealed in turn, so that one of them is whole while the other one is written.
+enum class AreaKind : std::uint8_t { snapshot_first, snapshot_second, scratch, scratch_second };
 
 /// A region for bulk contents. Written front to back, then sealed; a seal says that the contents are complete.
 /// On crash: without a durable seal the contents do not count.

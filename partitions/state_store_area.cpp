@@ -5,8 +5,8 @@
 namespace slotkeeper::store {
 
 Result<void> DeviceArea::unseal() {
-  SK_TRY_ASSIGN(const AlignedBuffer front, device_.read_blocks(region_.offset, kStoreBlockBytes));
-  if (!is_all_zero(front.bytes())) SK_TRY(device_.write_checked(region_.offset, Block{}));
+  SK_TRY_ASSIGN(const io::AlignedBuffer front, device_.read_blocks(region_.offset, kStoreBlockBytes));
+  if (!io::is_all_zero(front.bytes())) SK_TRY(device_.write_checked(region_.offset, Block{}));
   is_known_unsealed_ = true;
   has_failed_ = false;
   return success();
@@ -59,7 +59,7 @@ Result<void> DeviceArea::seal(const AreaSeal& seal) {
 }
 
 Result<std::optional<AreaSeal>> DeviceArea::read_seal() {
-  SK_TRY_ASSIGN(const AlignedBuffer units, device_.read_blocks(region_.offset, kSealBytes));
+  SK_TRY_ASSIGN(const io::AlignedBuffer units, device_.read_blocks(region_.offset, kSealBytes));
   return decode_seal(units.bytes(), region_.kind, capacity_bytes());
 }
 

@@ -51,19 +51,19 @@ Result<std::unique_ptr<StoreDevice>> StoreDevice::open(io::Storage& storage, con
   return device;
 }
 
-Result<AlignedBuffer> StoreDevice::read_blocks(std::uint64_t offset, std::uint64_t length) {
+Result<io::AlignedBuffer> StoreDevice::read_blocks(std::uint64_t offset, std::uint64_t length) {
   SK_INVARIANT(offset % kStoreBlockBytes == 0 && length % kStoreBlockBytes == 0);
-  AlignedBuffer buffer(static_cast<std::size_t>(length));
+  io::AlignedBuffer buffer(static_cast<std::size_t>(length));
   SK_TRY(past_cache_.file->read_exactly_at(offset, buffer.bytes()));
   return buffer;
 }
 
 Result<void> StoreDevice::read_past_cache(std::uint64_t offset, io::Bytes into) {
   while (!into.empty()) {
-    const std::uint64_t first_block = round_down_to_block(offset);
+    const std::uint64_t first_block = io::round_down_to_block(offset);
     const auto skipped = static_cast<std::size_t>(offset - first_block);
     const std::size_t piece = std::min(into.size(), kReadPieceBytes - skipped);
-    SK_TRY_ASSIGN(const AlignedBuffer blocks, read_blocks(first_block, round_up_to_block(skipped + piece)));
+    SK_TRY_ASSIGN(const io::AlignedBuffer blocks, read_blocks(first_block, io::round_up_to_block(skipped + piece)));
     std::memcpy(into.data(), blocks.bytes().data() + skipped, piece);
     into = into.subspan(piece);
     offset += piece;
@@ -75,7 +75,7 @@ Result<Sha256> StoreDevice::hash_past_cache(std::uint64_t offset, std::uint64_t 
   Sha256Stream stream;
   while (length > 0) {
     const auto piece = static_cast<std::size_t>(std::min<std::uint64_t>(length, kReadPieceBytes));
-    SK_TRY_ASSIGN(const AlignedBuffer blocks, read_blocks(offset, round_up_to_block(piece)));
+    SK_TRY_ASSIGN(const io::AlignedBuffer blocks, read_blocks(offset, io::round_up_to_block(piece)));
     stream.update(blocks.bytes().first(piece));
     offset += piece;
     length -= piece;
@@ -91,7 +91,7 @@ Result<void> StoreDevice::sync() {
 Result<void> StoreDevice::write_checked(std::uint64_t offset, io::ConstBytes blocks) {
   SK_TRY(write(offset, blocks));
   SK_TRY(sync());
-  SK_TRY_ASSIGN(const AlignedBuffer found, read_blocks(offset, blocks.size()));
+  SK_TRY_ASSIGN(const io::AlignedBuffer found, read_blocks(offset, blocks.size()));
   const io::ConstBytes read_back = found.bytes();
   const auto difference = std::mismatch(blocks.begin(), blocks.end(), read_back.begin());
   if (difference.first == blocks.end()) return success();

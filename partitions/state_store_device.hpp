@@ -25,7 +25,7 @@ class StoreDevice {
   [[nodiscard]] Result<void> resize(std::uint64_t size_bytes) { return file_->resize(size_bytes); }
 
   /// Reads whole blocks past the cache. Errors: io_error, also when the device ends before.
-  [[nodiscard]] Result<AlignedBuffer> read_blocks(std::uint64_t offset, std::uint64_t length);
+  [[nodiscard]] Result<io::AlignedBuffer> read_blocks(std::uint64_t offset, std::uint64_t length);
   /// Any offset and length, past the cache.
   [[nodiscard]] Result<void> read_past_cache(std::uint64_t offset, io::Bytes into);
   [[nodiscard]] Result<Sha256> hash_past_cache(std::uint64_t offset, std::uint64_t length);

@@ -34,19 +34,20 @@ Result<void> create_file(io::Storage& storage, const std::string& path) {
 Result<void> remove_superblocks(StoreDevice& device, std::uint64_t size_bytes) {
   if (size_bytes < kStoreBlockBytes) return success();
   SK_TRY(device.write_checked(0, store::Block{}));
-  return device.write_checked(round_down_to_block(size_bytes) - kStoreBlockBytes, store::Block{});
+  return device.write_checked(io::round_down_to_block(size_bytes) - kStoreBlockBytes, store::Block{});
 }
 
 Result<void> write_zeros(StoreDevice& device, std::uint64_t total_bytes) {
-  const AlignedBuffer zeros(kPieceBytes);
+  const io::AlignedBuffer zeros(kPieceBytes);
   for (std::uint64_t offset = 0; offset < total_bytes; offset += kPieceBytes) {
     const auto length = static_cast<std::size_t>(std::min(kPieceBytes, total_bytes - offset));
     SK_TRY(device.write(offset, zeros.bytes().first(length)));
   }
   SK_TRY(device.sync());
   for (std::uint64_t offset = 0; offset < total_bytes; offset += kPieceBytes) {
-    SK_TRY_ASSIGN(const AlignedBuffer found, device.read_blocks(offset, std::min(kPieceBytes, total_bytes - offset)));
-    if (!is_all_zero(found.bytes())) {
+    SK_TRY_ASSIGN(const io::AlignedBuffer found,
+                  device.read_blocks(offset, std::min(kPieceBytes, total_bytes - offset)));
+    if (!io::is_all_zero(found.bytes())) {
       return make_error(Errc::readback_mismatch, "the state store " + device.path() +
                                                      " reads back other bytes than zeros after offset " +
                                                      std::to_string(offset));
@@ -78,7 +79,7 @@ Result<void> StateStore::format(io::Storage& storage, const std::string& path, s
   if (!opened.has_value()) return std::move(opened).as_failure();
   StoreDevice& device = *opened.value();
   SK_TRY_ASSIGN(const std::uint64_t size_before, device.size_bytes());
-  const std::uint64_t total_bytes = device.is_block_device() ? round_down_to_block(size_before) : file_size_bytes;
+  const std::uint64_t total_bytes = device.is_block_device() ? io::round_down_to_block(size_before) : file_size_bytes;
   SK_TRY_ASSIGN(const Superblock superblock, with_context(store::plan_layout(total_bytes, identifier), path));
 
   SK_TRY(remove_superblocks(device, size_before));

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <bit>
 
-#include "partitions/aligned_buffer.hpp"
+#include "partitions/io/aligned_buffer.hpp"
 
 namespace slotkeeper::store {
 namespace {
@@ -68,7 +68,7 @@ std::uint32_t crc_without_field(io::ConstBytes covered, std::size_t crc_offset) 
 }
 
 std::vector<std::byte> units_for(std::size_t bytes) {
-  return std::vector<std::byte>(static_cast<std::size_t>(round_up_to_block(bytes)));
+  return std::vector<std::byte>(static_cast<std::size_t>(io::round_up_to_block(bytes)));
 }
 
 constexpr std::uint64_t kFixedLengths[] = {
@@ -133,6 +133,7 @@ RegionKind region_of(AreaKind kind) {
     case AreaKind::snapshot_second:
       return RegionKind::snapshot_second;
     case AreaKind::scratch:
+    case AreaKind::scratch_second:
       break;
   }
   return RegionKind::scratch;
@@ -155,8 +156,8 @@ Result<Superblock> plan_layout(std::uint64_t total_bytes, std::string_view ident
                                         " printable characters");
   }
   const std::uint64_t areas_bytes = total_bytes - kStoreBlockBytes - kAreasOffset;
-  const std::uint64_t scratch_bytes = std::max(kScratchMinBytes, round_up_to_block(total_bytes / 8));
-  const std::uint64_t snapshot_bytes = round_down_to_block((areas_bytes - scratch_bytes) / 2);
+  const std::uint64_t scratch_bytes = std::max(kScratchMinBytes, io::round_up_to_block(total_bytes / 8));
+  const std::uint64_t snapshot_bytes = io::round_down_to_block((areas_bytes - scratch_bytes) / 2);
 
   constexpr std::uint64_t kKiB = 1024;
   Superblock superblock{.identifier = std::string(identifier), .total_bytes = total_bytes, .regions = {}};
@@ -194,7 +195,7 @@ Block encode_superblock(const Superblock& superblock) {
 }
 
 Result<Superblock> decode_superblock(io::ConstBytes block) {
-  if (is_all_zero(block)) return make_error(Errc::not_provisioned, "there is no state store");
+  if (io::is_all_zero(block)) return make_error(Errc::not_provisioned, "there is no state store");
   if (block.size() < kStoreBlockBytes || !starts_with(block, kSuperblockMagic)) {
     return damaged_superblock("is not one of a state store");
   }

@@ -18,13 +18,13 @@ std::vector<std::byte> RecordPair::initial_units(RegionKind kind) {
 
 Result<std::optional<Record>> RecordPair::read_place(std::size_t place) {
   const std::uint64_t offset = region_.offset + place * place_bytes();
-  SK_TRY_ASSIGN(const AlignedBuffer front, device_.read_blocks(offset, kStoreBlockBytes));
+  SK_TRY_ASSIGN(const io::AlignedBuffer front, device_.read_blocks(offset, kStoreBlockBytes));
   const std::optional<RecordHeader> header = decode_record_header(front.bytes(), region_.kind);
   if (!header) return std::optional<Record>();
-  const std::uint64_t length = round_up_to_block(kRecordHeaderBytes + header->payload_bytes);
+  const std::uint64_t length = io::round_up_to_block(kRecordHeaderBytes + header->payload_bytes);
   if (length > place_bytes()) return std::optional<Record>();
   if (length == kStoreBlockBytes) return decode_record(front.bytes(), region_.kind);
-  SK_TRY_ASSIGN(const AlignedBuffer whole, device_.read_blocks(offset, length));
+  SK_TRY_ASSIGN(const io::AlignedBuffer whole, device_.read_blocks(offset, length));
   return decode_record(whole.bytes(), region_.kind);
 }
 

@@ -12,7 +12,7 @@ Result<std::vector<EntryRing::Place>> EntryRing::read_places() {
     const io::ConstBytes bytes = block.value().bytes();
     if (std::optional<StoredEntry> entry = decode_entry(bytes, region_.kind)) {
       places[i] = {.state = PlaceState::whole, .entry = std::move(*entry)};
-    } else if (is_all_zero(bytes)) {
+    } else if (io::is_all_zero(bytes)) {
       places[i].state = PlaceState::blank;
     }
   }

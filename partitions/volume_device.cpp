@@ -24,7 +24,7 @@ std::size_t VolumeDevice::whole_block_part(std::uint64_t offset, std::size_t len
   SK_INVARIANT(offset % io::kDirectAlignment == 0 && offset <= capacity_bytes_ && length <= capacity_bytes_ - offset);
   if (!file_.is_direct || length % io::kDirectAlignment == 0) return length;
   SK_INVARIANT(offset + length == capacity_bytes_);
-  return static_cast<std::size_t>(round_down_to_block(length));
+  return static_cast<std::size_t>(io::round_down_to_block(length));
 }
 
 Result<void> VolumeDevice::write_last_part(std::uint64_t offset, io::ConstBytes data) {

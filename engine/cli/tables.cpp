@@ -1,37 +1,13 @@
 #include "engine/cli/tables.hpp"
 
+#include "engine/cli/cells.hpp"
 #include "engine/cli/figures.hpp"
+#include "engine/cli/forecast_table.hpp"
 
 namespace slotkeeper::cli {
 namespace {
 
 constexpr std::size_t kDigestDigits = 16;  // enough to compare by eye; --json has all of them
-
-using Lines = std::vector<std::string>;
-
-const Json& member(const Json& object, std::string_view key) {
-  static const Json kNothing;
-  const Json* found = object.find(key);
-  return found != nullptr ? *found : kNothing;
-}
-
-std::string text_of(const Json& value, std::string_view otherwise = "-") {
-  if (const std::string* text = value.as_string(); text != nullptr && !text->empty()) return *text;
-  if (const std::int64_t* number = value.as_integer()) return std::to_string(*number);
-  if (const bool* boolean = value.as_bool()) return *boolean ? "yes" : "no";
-  return std::string(otherwise);
-}
-
-std::uint64_t number_of(const Json& value) {
-  const std::int64_t* number = value.as_integer();
-  return number != nullptr && *number > 0 ? static_cast<std::uint64_t>(*number) : 0;
-}
-
-std::string bytes_of(const Json& value) { return value.as_integer() != nullptr ? format_bytes(number_of(value)) : "-"; }
-
-bool is_true(const Json& value) { return value.as_bool() != nullptr && *value.as_bool(); }
-
-void append(Lines& lines, const Lines& more) { lines.insert(lines.end(), more.begin(), more.end()); }
 
 std::string verdict_of(const Json& status) {
   std::string verdict = "It is not known which slot runs";
@@ -115,6 +91,7 @@ Lines history_lines(const JsonArray& transactions) {
 std::vector<std::string> table_of(std::string_view command, const JsonObject& extra) {
   const Json members(extra);
   if (command == "status" && !extra.empty()) return status_lines(members);
+  if (command == "preflight") return verdict_lines(member(members, "forecast"));
   if (command == "history")
     if (const JsonArray* transactions = member(members, "transactions").as_array()) return history_lines(*transactions);
   return {};

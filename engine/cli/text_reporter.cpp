@@ -1,6 +1,7 @@
 #include "engine/cli/text_reporter.hpp"
 
 #include "engine/cli/figures.hpp"
+#include "engine/cli/forecast_table.hpp"
 #include "engine/cli/tables.hpp"
 #include "engine/json/json.hpp"
 
@@ -58,6 +59,11 @@ void TextReporter::phase_ends(const PhaseProgress& progress) {
 
 void TextReporter::notice(std::string_view message) {
   if (!settings_.quiet) print(escape_bytes(message));
+}
+
+void TextReporter::forecast(const JsonObject& figures) {
+  if (settings_.quiet) return;
+  for (const std::string& line : forecast_lines(Json(figures))) print(line);
 }
 
 void TextReporter::gate(const permanent::Gate& gate) {

@@ -14,6 +14,7 @@ class TextReporter : public Reporter {
 
   void progress(Phase phase, std::uint64_t done_bytes, std::uint64_t total_bytes) override;
   void notice(std::string_view message) override;
+  void forecast(const JsonObject& figures) override;
   void gate(const permanent::Gate& gate) override;
   void planned_write(const PlannedWrite& write) override;
   void result(std::string_view command, const CommandResult& result) override;

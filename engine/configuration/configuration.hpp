@@ -65,6 +65,11 @@ struct Configuration {
 /// Only the first of these: what `recover` needs. A hook of wrong ownership must not keep a device from coming up.
 [[nodiscard]] Result<void> check_permanent_partition(io::Storage& storage, const Configuration& configuration);
 
+/// Path of the hook of this name; nothing when there is none or it is not executable. Ownership is checked as above, at
+/// the moment of use. Errors: config, io_error.
+[[nodiscard]] Result<std::optional<std::string>> find_hook(io::Storage& storage, const Configuration& configuration,
+                                                           const std::string& name);
+
 /// The health checks, sorted by name, as absolute paths; ownership is checked as above, hidden files are left out. For
 /// `provision`, `preflight`, `install` and `confirm`. Errors: config when there is none and allow-empty is false, or
 /// one is not executable.

@@ -11,7 +11,7 @@ namespace {
 
 constexpr std::uint32_t kWritableByOthers = 0022;
 constexpr std::uint32_t kExecutable = 0111;
-constexpr std::array<std::string_view, 4> kHooksNotYet = {"quiesce", "resume", "migrate-config", "event"};
+constexpr std::array<std::string_view, 1> kHooksNotYet = {"event"};
 
 bool is_absent(const Error& error) { return error.os_errno == ENOENT || error.os_errno == ENOTDIR; }
 
@@ -112,6 +112,16 @@ Result<void> check_configuration(io::Storage& storage, const Configuration& conf
   SK_TRY(check_hooks(storage, configuration));
   SK_TRY(with_context(list_programs(storage, configuration.health_directory), "health.directory"));
   return success();
+}
+
+Result<std::optional<std::string>> find_hook(io::Storage& storage, const Configuration& configuration,
+                                             const std::string& name) {
+  SK_TRY_ASSIGN(const auto programs,
+                with_context(list_programs(storage, configuration.hooks_directory), "hooks.directory"));
+  if (!programs) return std::optional<std::string>();
+  for (const Program& program : *programs)
+    if (program.executable && program.name == name) return std::optional(configuration.hooks_directory + "/" + name);
+  return std::optional<std::string>();
 }
 
 Result<std::vector<std::string>> find_health_checks(io::Storage& storage, const Configuration& configuration) {

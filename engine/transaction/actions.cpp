@@ -1,17 +1,33 @@
 #include "engine/transaction/actions.hpp"
 
+#include "engine/transaction/compacting.hpp"
+#include "engine/transaction/configuration_fate.hpp"
+#include "engine/transaction/hooks.hpp"
 #include "engine/transaction/rest.hpp"
+#include "engine/transaction/steps/migrate.hpp"
 #include "engine/transaction/steps/snapshot.hpp"
-#include "partitions/permanent/restore.hpp"
+#include "partitions/permanent/reserve.hpp"
 
 namespace slotkeeper {
 namespace {
 
 using NextEvent = Result<std::optional<Event>>;
 
-constexpr std::size_t kListedPathsMax = 100;
+/// The firmware on trial may call other files logs than the original does; a restore has to know both.
+Result<void> note_trial_classes(Device& device) {
+  TransactionRecord& record = *device.record;
+  const auto& own = device.configuration().classes;
+  if (own == record.classes) return success();
+  record.trial_classes = own;
+  if (print_record(record).size() <= kRecordPayloadMaxBytes) return success();
+  record.trial_classes.reset();
+  return make_error(Errc::config,
+                    "the classes of the permanent partition in both firmwares together are too long to "
+                    "be recorded");
+}
 
-/// Configuration or state differ from the first generation: what the original wrote after it goes into the second.
+/// Configuration or state differ from the first generation: what the original wrote after it goes into the second. Only
+/// from here on there is something to restore: before, nothing but the original has written.
 Result<void> decide_second_generation(Device& device) {
   TransactionRecord& record = *device.record;
   if (record.second_decided) return success();
@@ -25,8 +41,17 @@ Result<void> decide_second_generation(Device& device) {
   if (inventory.protected_root != record.first->protected_root) {
     SK_TRY_ASSIGN(record.second, take_generation(device, AreaKind::snapshot_second));
   }
+  SK_TRY(note_trial_classes(device));
   record.second_decided = true;
+  record.restore_wanted = true;
   return device.save_record();
+}
+
+Result<void> prepare_trial(Device& device) {
+  SK_TRY(decide_second_generation(device));
+  SK_TRY(migrate_configuration(device));
+  report_fate(device, fate_after_trial(*device.record));
+  return success();
 }
 
 NextEvent begin_trial(Device& device) {
@@ -44,13 +69,12 @@ NextEvent begin_trial(Device& device) {
     record.trial_boot_id = device.boot_id;
     record.trial_since_boot_s =
         std::chrono::duration_cast<std::chrono::seconds>(device.settings.host.since_boot()).count();
-    record.restore_wanted = true;
     SK_TRY(device.save_record());
   }
-  auto decided = decide_second_generation(device);
-  if (decided.has_value()) return std::optional<Event>{};
-  // Without a snapshot of the last moment of the original the trial must not start.
-  set_cause(device, std::move(decided).assume_error(), Phase::snapshot);
+  auto prepared = prepare_trial(device);
+  if (prepared.has_value()) return std::optional<Event>{};
+  // Without a snapshot of the last moment of the original, or half migrated, the trial must not start.
+  set_cause(device, std::move(prepared).assume_error(), Phase::snapshot);
   return std::optional{Event::unhealthy};
 }
 
@@ -73,42 +97,13 @@ NextEvent withdraw(Device& device) {
     device.facts.confirmed = record.original;
     SK_TRY(device.save_facts());
   }
-  return std::optional{record.restore_wanted ? Event::withdrawn_after_trial : Event::withdrawn};
-}
-
-void report_paths(Device& device, std::string_view key, const std::vector<std::string>& paths) {
-  JsonArray list;
-  for (const auto& path : paths) {
-    if (list.size() == kListedPathsMax) break;
-    list.emplace_back(escape_bytes(path));
-  }
-  Json report = std::move(device.report);
-  report.set(key, std::move(list));
-  report.set(std::string(key) + "_count", paths.size());
-  device.report = *report.as_object();
+  if (record.restore_wanted) return std::optional{Event::withdrawn_after_trial};
+  report_fate(device, ConfigurationFate::kept);
+  return std::optional{Event::withdrawn};
 }
 
 NextEvent restore(Device& device) {
-  device.phase = Phase::restore;
-  const TransactionRecord& record = *device.record;
-  const auto& facts = record.second ? record.second : record.first;
-  const auto carry_out = [&]() -> Result<void> {
-    if (!facts) return make_error(Errc::state_store, "the record knows no snapshot");
-    StoreArea& area = device.store->area(record.second ? AreaKind::snapshot_second : AreaKind::snapshot_first);
-    SK_TRY(permanent::verify_snapshot(area, *facts, device.sink()));
-    SK_TRY_ASSIGN(auto root, device.open_permanent());
-    SK_TRY_ASSIGN(const auto report, permanent::restore_snapshot(*root, record.classes, area, *facts, device.sink()));
-    SK_TRY(root->close());
-    device.wrote = device.wrote || report.changed;
-    report_paths(device, "restored", report.replaced);
-    report_paths(device, "removed", report.removed);
-    if (!report.kept.empty()) report_paths(device, "kept", report.kept);
-    return success();
-  };
-  auto restored = carry_out();
-  if (!restored.has_value()) {
-    return std::move(restored).assume_error().with_code(Errc::restore_incomplete);
-  }
+  SK_TRY(restore_of_transaction(device));
   return std::optional{Event::restored};
 }
 
@@ -136,6 +131,7 @@ NextEvent finish_confirm(Device& device) {
     SK_TRY(device.save_facts());
   }
   SK_TRY(device.store->write_last_confirmed(record.target));
+  report_fate(device, fate_after_trial(record));
   SK_TRY(device.add_history(Outcome::confirmed, std::nullopt));
   return std::optional{Event::finished};
 }
@@ -211,6 +207,15 @@ Result<void> run(Device& device, State to, Action action) {
   return make_error(Errc::internal, "recovery did not come to rest");
 }
 
+/// The live system may need the room now, and nothing is armed yet that a reserve would be for: it goes before the
+/// slower parts of a rollback. `put_at_rest` does it again where this fails, and tells.
+void give_room_back(Device& device) {
+  device.watch.reset();
+  if (device.record->state >= State::arming) return;
+  auto root = device.open_permanent();
+  if (root.has_value()) static_cast<void>(permanent::release_reserve(*root.assume_value()));
+}
+
 }  // namespace
 
 void set_cause(Device& device, const Error& error, std::optional<Phase> phase) {
@@ -229,7 +234,9 @@ Result<void> carry_on(Device& device, Event event) {
   return run(device, row->to, row->action);
 }
 
-Result<void> recover_device(Device& device) {
+namespace {
+
+Result<void> recover_transaction(Device& device) {
   if (!device.record) return put_at_rest(device);
   SK_TRY_ASSIGN(const auto facts, device.boot_facts());
   const NextStep next = decide(*device.record, facts);
@@ -246,12 +253,24 @@ Result<void> recover_device(Device& device) {
   return run(device, next.to, next.action);
 }
 
+}  // namespace
+
+Result<void> recover_device(Device& device) {
+  if (device.record) end_quiet_time_of_others(device);
+  // Before anything else looks at the permanent partition; but an error there must not keep the boot order as it is.
+  Result<void> compacted = finish_compaction(device);
+  SK_TRY(recover_transaction(device));
+  return compacted;
+}
+
 Error roll_back_after(Device& device, Error why) {
   if (!device.has_open_transaction()) return why;
   const auto phase = device.phase;
   // The switch may or may not have happened: the next boot knows, and recovery decides then.
   if (why.code == Errc::switch_indeterminate) return why;
+  if (device.watch) why = device.watch->reason(std::move(why));
   set_cause(device, why, phase);
+  give_room_back(device);
   auto withdrawn = carry_on(device, Event::failed);
   device.phase = phase;
   if (withdrawn.has_value()) return why;

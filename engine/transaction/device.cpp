@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "engine/transaction/hooks.hpp"
+#include "engine/transaction/steps/last_look.hpp"
 #include "partitions/slot_writer.hpp"
 
 namespace slotkeeper {
@@ -10,9 +12,18 @@ std::string_view engine_version() { return SLOTKEEPER_VERSION; }
 
 std::uint32_t Device::attempts() const { return boot->traits().attempts; }
 
+const std::string& Device::permanent_path() const {
+  return has_open_transaction() ? record->permanent_path : configuration().permanent_path;
+}
+
 Result<std::unique_ptr<io::Directory>> Device::open_permanent() const {
-  const std::string& path = has_open_transaction() ? record->permanent_path : configuration().permanent_path;
-  return with_context(storage().open_directory(path), "permanent partition");
+  return with_context(storage().open_directory(permanent_path()), "permanent partition");
+}
+
+void Device::set_report(std::string_view name, Json value) {
+  Json members = std::move(report);
+  members.set(name, std::move(value));
+  report = *members.as_object();
 }
 
 Result<void> Device::save_record() {
@@ -94,6 +105,10 @@ Result<void> Device::add_history(Outcome outcome, const std::optional<Failure>& 
   entry.set("from", escape_bytes(record->original_version));
   entry.set("to", escape_bytes(record->image.version));
   entry.set("trial_boots", record->trial_boots);
+  const Json result = report;
+  for (const char* member : {"configuration", "manual_input_needed"}) {
+    if (const Json* value = result.find(member)) entry.set(member, *value);
+  }
   SK_TRY(store->append_history(entry.print()));
   wrote = true;
   return success();
@@ -169,12 +184,15 @@ Result<std::unique_ptr<Device>> open_device(EngineSettings& settings, OpenFor pu
                                                 .record = std::move(record),
                                                 .phase = std::nullopt,
                                                 .cause = std::nullopt,
-                                                .report = {}});
+                                                .report = {},
+                                                .watch = {}});
+  // Before anything else: whoever writes to it would wait for ever.
+  if (writes && may_be_quiet(*device)) SK_TRY(end_freeze_of_others(*device));
   return device;
 }
 
 Result<std::vector<std::string>> damaged_volumes(EngineSettings& settings, const Slot& slot,
-                                                 const SlotBaseline& baseline, Phase phase) {
+                                                 const SlotBaseline& baseline, Phase phase, ProgressSink* sink) {
   std::vector<std::string> damaged;
   for (const auto& expected : baseline.volumes) {
     const Volume* volume = slot.find(expected.volume);
@@ -183,8 +201,8 @@ Result<std::vector<std::string>> damaged_volumes(EngineSettings& settings, const
       continue;
     }
     if (volume->check == VolumeCheck::none) continue;
-    SK_TRY_ASSIGN(const auto digest,
-                  hash_volume(settings.storage, *volume, expected.length_bytes, settings.sink, phase));
+    SK_TRY_ASSIGN(const auto digest, hash_volume(settings.storage, *volume, expected.length_bytes,
+                                                 sink != nullptr ? *sink : settings.sink, phase));
     if (digest != expected.digest) damaged.push_back(expected.volume);
   }
   return damaged;

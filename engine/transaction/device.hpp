@@ -6,6 +6,7 @@
 #include <string>
 
 #include "engine/transaction/engine.hpp"
+#include "engine/transaction/permanent_watch.hpp"
 #include "engine/transaction/record.hpp"
 #include "engine/transaction/recovery.hpp"
 #include "partitions/state_store.hpp"
@@ -30,24 +31,30 @@ struct Device {
   bool reboot_needed = false;
   bool wrote = false;      ///< anything durable was changed
   bool compacted = false;  ///< this install removed something from the permanent partition
+  bool resumed = false;    ///< the hook `resume` was run for a command that was killed
   bool fell_back = false;  ///< another slot runs than the confirmed one; it is the confirmed one now
   std::optional<Failure> cause;
   JsonObject report;
+  std::unique_ptr<PermanentWatch> watch;  ///< from the compaction to the last check of an update
 
   [[nodiscard]] io::Storage& storage() const { return settings.storage; }
-  [[nodiscard]] EngineSink& sink() const { return settings.sink; }
+  [[nodiscard]] EngineSink& sink() const { return watch ? *watch : settings.sink; }
   [[nodiscard]] const Configuration& configuration() const { return settings.configuration; }
   [[nodiscard]] bool has_open_transaction() const { return record && !is_over(record->state); }
   [[nodiscard]] std::uint32_t attempts() const;  ///< after the backend's own limit
 
   /// The permanent partition that the open transaction, or else the configuration, speaks of.
   [[nodiscard]] Result<std::unique_ptr<io::Directory>> open_permanent() const;
+  [[nodiscard]] const std::string& permanent_path() const;
 
   /// Durable: the record as it stands now. On crash: this one or the one before.
   [[nodiscard]] Result<void> save_record();
   [[nodiscard]] Result<void> save_facts();
   /// Moves the open transaction by an event of a forward step: persists the new state before anything is done in it.
   [[nodiscard]] Result<void> advance(Event event);
+
+  /// Puts a member into the command's report, in place of an earlier one of that name.
+  void set_report(std::string_view name, Json value);
 
   /// Reads the boot environment afresh.
   [[nodiscard]] Result<BootFacts> boot_facts();
@@ -78,8 +85,10 @@ enum class OpenFor : std::uint8_t { reading, writing, recovering };
 /// The booted slot by kernel command line, root device, --booted-slot, or the backend's own answer.
 [[nodiscard]] Result<SlotId> booted_slot(EngineSettings& settings, boot::BootControl& boot);
 
-/// Volumes of a slot that do not read as their baseline says; volumes with `verify = "none"` are left out.
+/// Volumes of a slot that do not read as their baseline says; volumes with `verify = "none"` are left out. Reports to
+/// `sink` where one is given.
 [[nodiscard]] Result<std::vector<std::string>> damaged_volumes(EngineSettings& settings, const Slot& slot,
-                                                               const SlotBaseline& baseline, Phase phase);
+                                                               const SlotBaseline& baseline, Phase phase,
+                                                               ProgressSink* sink = nullptr);
 
 }  // namespace slotkeeper

@@ -27,6 +27,8 @@ struct PlannedWrite {
 /// Where the engine reports while it works. Implementations must not block.
 class EngineSink : public ProgressSink {
  public:
+  /// The figures that the gates follow from, before those: the member `forecast` of the result line of `preflight`.
+  virtual void forecast(const JsonObject&) {}
   virtual void gate(const permanent::Gate& gate) = 0;
   virtual void planned_write(const PlannedWrite& write) = 0;
 };

@@ -92,6 +92,33 @@ Result<permanent::ClassTable> read_classes(const Json& value) {
   return table;
 }
 
+Json json_of(const std::optional<Migration>& migration) {
+  if (!migration) return {};
+  return JsonObject{{"ran", migration->ran},
+                    {"config-changed", migration->config_changed},
+                    {"manual-input-needed", migration->manual_input_needed}};
+}
+
+/// Members that came later are missing in a record that an older engine began.
+Result<bool> read_later_boolean(JsonReader& reader, std::string_view key) {
+  const Json* value = reader.optional_member(key);
+  if (value == nullptr) return false;
+  if (value->as_bool() == nullptr) return make_error(Errc::corrupt, std::string(key) + " is neither true nor false");
+  return *value->as_bool();
+}
+
+Result<std::optional<Migration>> read_migration(JsonReader& reader) {
+  const Json* value = reader.optional_member("migration");
+  if (value == nullptr || value->is_null()) return std::optional<Migration>{};
+  JsonReader members(*value, "migration");
+  Migration migration;
+  SK_TRY_ASSIGN(migration.ran, members.boolean("ran"));
+  SK_TRY_ASSIGN(migration.config_changed, members.boolean("config-changed"));
+  SK_TRY_ASSIGN(migration.manual_input_needed, members.boolean("manual-input-needed"));
+  SK_TRY(members.finish());
+  return std::optional(migration);
+}
+
 Result<SlotBaseline> read_baseline(const Json& value) {
   JsonReader reader(value, "baseline");
   SlotBaseline baseline;
@@ -187,6 +214,11 @@ Result<TransactionRecord> read_members(JsonReader& reader) {
   SK_TRY_ASSIGN(record.trial_since_boot_s, reader.integer("trial-since-boot-s", 0, kIntegerMax));
   SK_TRY_ASSIGN(record.revert, reader.boolean("revert"));
   SK_TRY_ASSIGN(record.restore_wanted, reader.boolean("restore-wanted"));
+  if (const Json* trial = reader.optional_member("trial-classes"); trial != nullptr && !trial->is_null()) {
+    SK_TRY_ASSIGN(record.trial_classes, read_classes(*trial));
+  }
+  SK_TRY_ASSIGN(record.migration, read_migration(reader));
+  SK_TRY_ASSIGN(record.saved_aside, read_later_boolean(reader, "saved-aside"));
   SK_TRY_ASSIGN(record.started, reader.string("started"));
   if (const Json* cause = reader.optional_member("cause"); cause != nullptr && !cause->is_null()) {
     JsonReader cause_reader(*cause, "cause");
@@ -256,6 +288,9 @@ std::string print_record(const TransactionRecord& record) {
                          {"trial-since-boot-s", record.trial_since_boot_s},
                          {"revert", record.revert},
                          {"restore-wanted", record.restore_wanted},
+                         {"trial-classes", record.trial_classes ? json_of(*record.trial_classes) : Json()},
+                         {"migration", json_of(record.migration)},
+                         {"saved-aside", record.saved_aside},
                          {"started", record.started},
                          {"cause", cause}})
       .print();
@@ -276,6 +311,7 @@ std::string print_facts(const DeviceFacts& facts) {
                          {"A", facts.a ? json_of(*facts.a) : Json()},
                          {"B", facts.b ? json_of(*facts.b) : Json()},
                          {"snapshot-of", facts.snapshot_of ? Json(*facts.snapshot_of) : Json()},
+                         {"saved-aside", facts.saved_aside},
                          {"activated-boot-id", facts.activated_boot_id},
                          {"floor", Json()},
                          {"failures", JsonArray{}}})
@@ -300,6 +336,7 @@ Result<DeviceFacts> parse_facts(const std::string& payload) {
     if (const Json* kept = reader.optional_member("snapshot-of"); kept != nullptr && kept->as_string() != nullptr) {
       facts.snapshot_of = *kept->as_string();
     }
+    SK_TRY_ASSIGN(facts.saved_aside, read_later_boolean(reader, "saved-aside"));
     SK_TRY_ASSIGN(facts.activated_boot_id, reader.string("activated-boot-id"));
     // Reserved for the version floor and the failure counters; a version that writes them also raises `facts`.
     static_cast<void>(reader.optional_member("floor"));

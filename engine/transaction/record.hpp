@@ -46,6 +46,7 @@ struct DeviceFacts {
   std::optional<SlotBaseline> a;
   std::optional<SlotBaseline> b;
   std::optional<std::string> snapshot_of;  ///< transaction whose snapshot is kept as `previous`
+  bool saved_aside = false;       ///< of a fall-back that is not finished: what the lost firmware wrote is kept already
   std::string activated_boot_id;  ///< boot in which an operator chose the confirmed slot; it runs after the next boot
   bool operator==(const DeviceFacts&) const = default;
 
@@ -59,6 +60,14 @@ struct RecordedCause {
   std::string phase;  ///< empty where it has none
   std::string message;
   bool operator==(const RecordedCause&) const = default;
+};
+
+/// What became of the hook `migrate-config` of the firmware on trial.
+struct Migration {
+  bool ran = false;                  ///< false: the new firmware has no such hook
+  bool config_changed = false;       ///< entries of kind config differ from those that the original left
+  bool manual_input_needed = false;  ///< the hook said so
+  bool operator==(const Migration&) const = default;
 };
 
 struct TransactionRecord {
@@ -83,12 +92,15 @@ struct TransactionRecord {
   std::optional<permanent::SnapshotFacts> second;
   bool second_decided = false;  ///< the second generation is taken, or was found needless
 
-  std::string armed_boot_id;            ///< boot in which the switch was made
+  std::string armed_boot_id;            ///< boot in which the last check was begun, and so the switch made
   std::uint32_t trial_boots = 0;        ///< counted by us, whatever the bootloader says
   std::string trial_boot_id;            ///< boot that was counted last
   std::int64_t trial_since_boot_s = 0;  ///< seconds after that boot at which the trial was first seen
   bool revert = false;                  ///< a confirmed transaction is undone on request; the target stays good
   bool restore_wanted = false;          ///< the configuration is to be restored once the original runs
+  std::optional<permanent::ClassTable> trial_classes;  ///< of the firmware on trial, where they differ from `classes`
+  std::optional<Migration> migration;                  ///< there once it has ended well or was found needless
+  bool saved_aside = false;  ///< of a revert: what the newer firmware wrote is kept in the other snapshot area
 
   std::string started;  ///< RFC 3339
   std::optional<RecordedCause> cause;

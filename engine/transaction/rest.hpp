@@ -12,7 +12,4 @@ namespace slotkeeper {
 /// Errors: boot_environment, io_error, sync_failed, restore_incomplete.
 [[nodiscard]] Result<void> put_at_rest(Device& device);
 
-/// True when the firmware in `slot` can read the configuration that the firmware of the confirmed slot writes.
-[[nodiscard]] bool can_read_configuration(const DeviceFacts& facts, SlotId slot);
-
 }  // namespace slotkeeper

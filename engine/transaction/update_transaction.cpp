@@ -79,6 +79,28 @@ Result<void> begin(Device& device, const bundle::VerifiedManifest& manifest, con
   return device.save_record();
 }
 
+Result<void> begin_watch(Device& device, const UpdatePlan& plan) {
+  const auto& forecast = plan.report().forecast;
+  const auto& input = forecast.input;
+  permanent::Amount with_reserve = input.event_reserve;  // the log reserve is the slack of the reserve
+  with_reserve.bytes += input.migration_headroom.bytes;
+  with_reserve.inodes += input.migration_headroom.inodes;
+  SK_TRY_ASSIGN(device.watch, PermanentWatch::begin(device.sink(), device.storage(), device.settings.host,
+                                                    {.path = device.record->permanent_path,
+                                                     .before_reserve = forecast.needed,
+                                                     .with_reserve = with_reserve,
+                                                     .growth_bytes = forecast.growth_bytes,
+                                                     .filesystem_errors = plan.report().errors_counted}));
+  return success();
+}
+
+/// One last look; from the switch on nothing may stop the update any more.
+Result<void> end_watch(Device& device) {
+  SK_TRY(device.watch->end());
+  device.watch.reset();
+  return success();
+}
+
 }  // namespace
 
 Result<bundle::TrustPolicy> trust_policy(EngineSettings& settings) {
@@ -103,10 +125,12 @@ Result<std::optional<TrialBoot>> update_transaction(Device& device, const Update
   if (!request.force && holds_already(device, manifest)) return std::optional<TrialBoot>{};
   SK_TRY_ASSIGN(const auto plan, plan_update(device, manifest));
   SK_TRY(begin(device, manifest, plan));
+  SK_TRY(begin_watch(device, plan));
   SK_TRY_ASSIGN(const auto compacted, compact_permanent(device, plan));
   SK_TRY_ASSIGN(const auto snapshot, secure_permanent(device, compacted));
   SK_TRY_ASSIGN(const auto staged, stage_images(device, manifest, plan, snapshot));
   SK_TRY_ASSIGN(const auto ready, check_all(device, plan, snapshot, staged));
+  SK_TRY(end_watch(device));
   SK_TRY_ASSIGN(const auto trial, switch_over(device, ready));
   return std::optional{trial};
 }

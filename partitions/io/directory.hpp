@@ -91,6 +91,12 @@ class Directory {
                                                           Caller caller = Caller::current()) {
     return do_remove_extended_attribute_of(path, name, caller);
   }
+  /// Takes the flags `immutable` and `append only` (chattr +i, +a) off a regular file or a directory, which keep root,
+  /// too, from changing, renaming and removing it. False when it had neither, is of another type, or the filesystem
+  /// knows no such flags. Durable: after the next sync of the entry or the filesystem.
+  [[nodiscard]] Result<bool> clear_write_protection_of(const std::string& path, Caller caller = Caller::current()) {
+    return do_clear_write_protection_of(path, caller);
+  }
   /// Durable: the names in this directory. Not those below its subdirectories.
   [[nodiscard]] Result<void> sync(Caller caller = Caller::current()) { return do_sync(caller); }
   /// Durable: everything on the filesystem of this directory (syncfs).
@@ -124,6 +130,7 @@ class Directory {
                                                     Caller caller) = 0;
   virtual Result<void> do_remove_extended_attribute_of(const std::string& path, const std::string& name,
                                                        Caller caller) = 0;
+  virtual Result<bool> do_clear_write_protection_of(const std::string& path, Caller caller) = 0;
   virtual Result<void> do_sync(Caller caller) = 0;
   virtual Result<void> do_sync_filesystem(Caller caller) = 0;
   virtual Result<SpaceFacts> do_space(Caller caller) = 0;

@@ -28,6 +28,15 @@ struct ProcessOutcome {
   std::string standard_error;
 };
 
+/// A task that is called again and again; over when the destructor returns.
+class Repetition {
+ public:
+  Repetition() = default;
+  Repetition(const Repetition&) = delete;
+  Repetition& operator=(const Repetition&) = delete;
+  virtual ~Repetition() = default;
+};
+
 class Host {
  public:
   Host() = default;
@@ -42,6 +51,14 @@ class Host {
   /// Never jumps, also counts while suspended.
   [[nodiscard]] virtual std::chrono::nanoseconds since_boot() = 0;
   virtual void sleep(std::chrono::nanoseconds duration) = 0;
+  /// Calls `task` from a thread of its own with pauses of `interval`, until the object goes. Nothing where a host has
+  /// no threads (or the machine none to give): what matters must be done without them, too, only later.
+  [[nodiscard]] virtual std::unique_ptr<Repetition> repeat(std::chrono::milliseconds interval,
+                                                           std::function<void()> task) {
+    static_cast<void>(interval);
+    static_cast<void>(task);
+    return nullptr;
+  }
   /// The kernel's boot_id: differs after every boot.
   [[nodiscard]] virtual Result<std::string> boot_id() = 0;
   [[nodiscard]] virtual Result<void> random(Bytes into) = 0;

@@ -11,6 +11,7 @@
 
 #include "partitions/io/posix_block_devices.hpp"
 #include "partitions/io/posix_call.hpp"
+#include "partitions/io/posix_disk_health.hpp"
 #include "partitions/io/posix_mounts.hpp"
 
 namespace slotkeeper::io {
@@ -183,7 +184,94 @@ std::optional<int> flock_writer(const std::string& line, const FileKey& wanted) 
   return holder;
 }
 
+/// What lies on one filesystem: its own files, its device, and whatever lies on a file of it.
+struct Ground {
+  std::uint64_t filesystem = 0;  ///< st_dev of everything on it
+  std::string device;            ///< member of `backing` that carries it; empty where the kernel does not tell
+  std::string file_prefix;       ///< of members that are files on it
+
+  [[nodiscard]] bool carries(const std::vector<std::string>& backing) const {
+    return std::any_of(backing.begin(), backing.end(), [&](const std::string& member) {
+      return (!device.empty() && member == device) || member.starts_with(file_prefix);
+    });
+  }
+};
+
+Result<Ground> ground_of(Storage& storage, const std::string& filesystem) {
+  SK_TRY_ASSIGN(const struct stat facts, facts_of(filesystem));
+  DeviceIdentity carrier;
+  SK_TRY(add_carriers(storage, filesystem, Layers::all, 0, carrier));
+  return Ground{.filesystem = facts.st_dev,
+                .device = carrier.is_block_device ? block_member(carrier.device) : std::string(),
+                .file_prefix = file_member({.device = facts.st_dev, .inode = 0})
+                                   .substr(0, file_member({.device = facts.st_dev, .inode = 0}).size() - 1)};
+}
+
+Result<bool> lies_on(Storage& storage, const std::string& path, const struct stat& facts, const Ground& ground) {
+  if (facts.st_dev == ground.filesystem) return true;
+  DeviceIdentity carrier;
+  if (S_ISBLK(facts.st_mode)) {
+    SK_TRY(add_block_device(storage, facts.st_rdev, carrier.backing));
+  } else if (!S_ISREG(facts.st_mode) && !S_ISDIR(facts.st_mode)) {
+    return false;  // pipes, sockets and terminals lie nowhere
+  }
+  const auto carried = add_carriers(storage, path, Layers::all, kOverlayDepth, carrier);
+  // A file in memory or one without a name has no place among the mounts.
+  if (!carried.has_value() && carried.assume_error().os_errno != ENOENT) return carried.assume_error();
+  return ground.carries(carrier.backing);
+}
+
+std::string words_for_descriptor(int number, const std::string& link) {
+  switch (number) {
+    case 0:
+      return "standard input";
+    case 1:
+      return "standard output";
+    case 2:
+      return "standard error";
+    default:
+      boost::system::error_code failure;
+      return boost::filesystem::read_symlink(link, failure).native();
+  }
+}
+
+/// Path of everything that this process has open, runs from and stands in -> its words.
+Result<std::vector<std::pair<std::string, std::string>>> own_places() {
+  std::vector<std::pair<std::string, std::string>> places = {{"/proc/self/cwd", "the current directory"},
+                                                             {"/proc/self/exe", "the program"}};
+  const std::string folder = "/proc/self/fd";
+  boost::system::error_code failure;
+  boost::filesystem::directory_iterator entry(folder, failure);
+  for (const boost::filesystem::directory_iterator end; !failure && entry != end; entry.increment(failure)) {
+    const std::string path = entry->path().native();
+    int number = -1;
+    const char* const digits = path.data() + folder.size() + 1;
+    if (std::from_chars(digits, path.data() + path.size(), number).ec != std::errc()) continue;
+    places.emplace_back(path, words_for_descriptor(number, path));
+  }
+  if (failure) return call_failed("directory", folder, failure.value());
+  return places;
+}
+
 }  // namespace
+
+Result<std::vector<std::string>> find_lying_on(Storage& storage, const std::string& filesystem,
+                                               const std::vector<std::string>& paths) {
+  SK_TRY_ASSIGN(const Ground ground, ground_of(storage, filesystem));
+  SK_TRY_ASSIGN(auto places, own_places());
+  for (const std::string& path : paths) places.emplace_back(path, path);
+  std::vector<std::string> found;
+  for (const auto& [path, words] : places) {
+    struct stat facts {};
+    if (::stat(path.c_str(), &facts) != 0) {
+      if (errno == ENOENT) continue;
+      return call_failed("stat", path, errno);
+    }
+    SK_TRY_ASSIGN(const bool lies, lies_on(storage, path, facts, ground));
+    if (lies) found.push_back(words);
+  }
+  return found;
+}
 
 Result<DeviceIdentity> identify_device(Storage& storage, const std::string& path) {
   SK_TRY_ASSIGN(const struct stat facts, facts_of(path));
@@ -259,6 +347,31 @@ Result<std::optional<std::uint64_t>> read_filesystem_errors(Storage& storage, co
     return make_error(Errc::io_error, attribute + ": holds no number");
   }
   return std::optional(count);
+}
+
+Result<StorageHealth> read_health(Storage& storage, const std::string& path) {
+  SK_TRY_ASSIGN(const struct stat facts, facts_of(path));
+  if (S_ISBLK(facts.st_mode)) return health_of_device(storage, kSysfs, facts.st_rdev);
+  DeviceIdentity carrier;
+  SK_TRY(add_carriers(storage, path, Layers::all, kOverlayDepth, carrier));
+  StorageHealth health;
+  if (carrier.is_block_device) {
+    SK_TRY_ASSIGN(health, health_of_device(storage, kSysfs, carrier.device));
+  }
+  SK_TRY_ASSIGN(const std::optional<MountEntry> entry, mount_of(storage, path, facts.st_dev));
+  if (entry && entry->is_read_only()) {
+    health.read_only.insert(health.read_only.begin(), entry->mount.filesystem + " at " + entry->mount.mount_point);
+  }
+  return health;
+}
+
+Result<std::optional<std::uint64_t>> read_bytes_written(Storage& storage, const std::string& path) {
+  SK_TRY_ASSIGN(const struct stat facts, facts_of(path));
+  if (S_ISBLK(facts.st_mode)) return bytes_written_to_device(storage, kSysfs, facts.st_rdev);
+  DeviceIdentity carrier;
+  SK_TRY(add_carriers(storage, path, Layers::all, kOverlayDepth, carrier));
+  if (!carrier.is_block_device) return std::optional<std::uint64_t>();
+  return bytes_written_to_device(storage, kSysfs, carrier.device);
 }
 
 Result<DeviceIdentity> find_root_device(Storage& storage) {

@@ -3,8 +3,10 @@
 #include <cstdio>
 #include <dirent.h>
 #include <fcntl.h>
+#include <linux/fs.h>
 #include <linux/openat2.h>
 #include <optional>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
 #include <sys/statvfs.h>
@@ -173,6 +175,24 @@ class PosixDirectory final : public Directory {
   Result<void> do_remove_extended_attribute_of(const std::string& path, const std::string& attribute, Caller) override {
     SK_TRY_ASSIGN(const Descriptor entry, entry_at(path));
     return remove_attribute(attribute_target(entry, path), attribute);
+  }
+
+  Result<bool> do_clear_write_protection_of(const std::string& path, Caller) override {
+    // Nothing else is opened: a device or a fifo would notice, and the call would reach its driver.
+    SK_TRY_ASSIGN(const EntryStatus status, do_status_of(path, Caller::current()));
+    if (status.type != EntryType::regular && status.type != EntryType::directory) return false;
+    const Descriptor entry = open_at(descriptor_.number(), path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK, kBeneath);
+    if (!entry.is_open()) return call_failed("open", full_name(path), errno);
+    unsigned int flags = 0;
+    if (::ioctl(entry.number(), FS_IOC_GETFLAGS, &flags) != 0) {
+      if (errno == ENOTTY || errno == EOPNOTSUPP || errno == ENOSYS || errno == EINVAL) return false;
+      return call_failed("ioctl FS_IOC_GETFLAGS", full_name(path), errno);
+    }
+    const unsigned int cleared = flags & ~static_cast<unsigned int>(FS_IMMUTABLE_FL | FS_APPEND_FL);
+    if (cleared == flags) return false;
+    flags = cleared;
+    if (::ioctl(entry.number(), FS_IOC_SETFLAGS, &flags) == 0) return true;
+    return call_failed("ioctl FS_IOC_SETFLAGS", full_name(path), errno);
   }
 
   Result<void> do_sync(Caller) override {

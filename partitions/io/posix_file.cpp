@@ -4,10 +4,12 @@
 #include <cstdlib>
 #include <cstring>
 #include <fcntl.h>
+#include <optional>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "partitions/io/aligned_buffer.hpp"
 #include "partitions/io/posix_call.hpp"
 #include "partitions/io/posix_range.hpp"
 
@@ -16,23 +18,8 @@ namespace {
 
 constexpr std::size_t kBounceBytes = std::size_t{1} << 20U;
 
-struct FreeMemory {
-  void operator()(void* memory) const { std::free(memory); }
-};
-using AlignedBuffer = std::unique_ptr<std::byte, FreeMemory>;
-
-AlignedBuffer aligned_buffer(std::size_t bytes) {
-  auto* memory = static_cast<std::byte*>(std::aligned_alloc(kDirectAlignment, bytes));
-  if (memory == nullptr) throw std::bad_alloc();
-  return AlignedBuffer(memory);
-}
-
 constexpr bool is_aligned(std::uint64_t value) { return value % kDirectAlignment == 0; }
 bool is_aligned(const std::byte* pointer) { return is_aligned(reinterpret_cast<std::uintptr_t>(pointer)); }
-constexpr std::size_t round_up(std::size_t value) {
-  return (value + kDirectAlignment - 1) / kDirectAlignment * kDirectAlignment;
-}
-
 std::string span_text(std::string_view call, std::uint64_t offset, std::size_t length) {
   return std::string(call) + " of " + std::to_string(length) + " bytes at offset " + std::to_string(offset);
 }
@@ -66,16 +53,16 @@ class PosixFile final : public File {
       return make_error(Errc::internal, name_ + ": direct " + span_text("write", offset, data.size()) +
                                             " is not aligned to " + std::to_string(kDirectAlignment) + " bytes");
     }
-    AlignedBuffer bounce;
+    std::optional<AlignedBuffer> bounce;
     if (direct_ && !is_aligned(data.data()) && !data.empty()) {
-      bounce = aligned_buffer(std::min(kBounceBytes, data.size()));
+      bounce.emplace(std::min(kBounceBytes, data.size()));
     }
     for (std::size_t done = 0; done < data.size();) {
       ConstBytes piece = data.subspan(done);
       if (bounce) {
         piece = piece.first(std::min(kBounceBytes, piece.size()));
-        std::memcpy(bounce.get(), piece.data(), piece.size());
-        piece = ConstBytes(bounce.get(), piece.size());
+        std::ranges::copy(piece, bounce->bytes().begin());
+        piece = bounce->bytes().first(piece.size());
       }
       const std::uint64_t position = offset + done;
       const ssize_t count = uninterrupted(
@@ -137,11 +124,10 @@ class PosixFile final : public File {
     if (done) return success();
     const std::size_t piece = static_cast<std::size_t>(std::min<std::uint64_t>(kBounceBytes, length));
     if (piece == 0) return success();
-    const AlignedBuffer zeros = aligned_buffer(round_up(piece));
-    std::memset(zeros.get(), 0, piece);
+    const AlignedBuffer zeros(round_up_to_block(piece));
     for (std::uint64_t written = 0; written < length;) {
       const auto step = static_cast<std::size_t>(std::min<std::uint64_t>(piece, length - written));
-      SK_TRY(do_write_at(offset + written, ConstBytes(zeros.get(), step), caller));
+      SK_TRY(do_write_at(offset + written, zeros.bytes().first(step), caller));
       written += step;
     }
     return success();
@@ -229,13 +215,13 @@ class PosixFile final : public File {
       return read_plain(position, into.first(into.size() / kDirectAlignment * kDirectAlignment));
     }
     const auto skip = static_cast<std::size_t>(position % kDirectAlignment);
-    const std::size_t wanted = std::min(kBounceBytes, round_up(skip + std::min(into.size(), kBounceBytes)));
-    const AlignedBuffer bounce = aligned_buffer(wanted);
-    const ssize_t count = read_plain(position - skip, Bytes(bounce.get(), wanted));
+    const std::size_t wanted = std::min(kBounceBytes, round_up_to_block(skip + std::min(into.size(), kBounceBytes)));
+    AlignedBuffer bounce(wanted);
+    const ssize_t count = read_plain(position - skip, bounce.bytes());
     if (count < 0) return count;
     if (static_cast<std::size_t>(count) <= skip) return 0;
     const std::size_t useful = std::min(static_cast<std::size_t>(count) - skip, into.size());
-    std::memcpy(into.data(), bounce.get() + skip, useful);
+    std::memcpy(into.data(), bounce.bytes().data() + skip, useful);
     return static_cast<ssize_t>(useful);
   }
 

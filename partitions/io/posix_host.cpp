@@ -1,7 +1,11 @@
 // The machine as it is.
+#include <condition_variable>
 #include <csignal>
 #include <ctime>
+#include <mutex>
 #include <sys/random.h>
+#include <system_error>
+#include <thread>
 #include <unistd.h>
 
 #include "partitions/io/host.hpp"
@@ -22,6 +26,50 @@ std::chrono::nanoseconds duration(const struct timespec& time) {
   return std::chrono::seconds(time.tv_sec) + std::chrono::nanoseconds(time.tv_nsec);
 }
 
+/// A thread that takes no signals: those are for the one that works.
+class ThreadRepetition final : public Repetition {
+ public:
+  ThreadRepetition(std::chrono::milliseconds interval, std::function<void()> task)
+      : interval_(interval), task_(std::move(task)) {
+    sigset_t all;
+    sigset_t before;
+    ::sigfillset(&all);
+    ::pthread_sigmask(SIG_SETMASK, &all, &before);
+    try {
+      thread_ = std::thread([this] { run(); });
+    } catch (const std::system_error&) {
+      // No thread to be had; is_running tells.
+    }
+    ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  }
+  ~ThreadRepetition() override {
+    {
+      const std::lock_guard lock(mutex_);
+      over_ = true;
+    }
+    woken_.notify_all();
+    if (thread_.joinable()) thread_.join();
+  }
+  [[nodiscard]] bool is_running() const { return thread_.joinable(); }
+
+ private:
+  void run() {
+    std::unique_lock lock(mutex_);
+    while (!woken_.wait_for(lock, interval_, [this] { return over_; })) {
+      lock.unlock();
+      task_();
+      lock.lock();
+    }
+  }
+
+  std::chrono::milliseconds interval_;
+  std::function<void()> task_;
+  std::mutex mutex_;
+  std::condition_variable woken_;
+  bool over_ = false;
+  std::thread thread_;
+};
+
 class PosixHost final : public Host {
  public:
   TimeStamp now() override {
@@ -37,6 +85,12 @@ class PosixHost final : public Host {
     const auto whole = std::chrono::duration_cast<std::chrono::seconds>(end);
     const struct timespec until = {.tv_sec = whole.count(), .tv_nsec = (end - whole).count()};
     while (::clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &until, nullptr) == EINTR) continue;
+  }
+
+  std::unique_ptr<Repetition> repeat(std::chrono::milliseconds interval, std::function<void()> task) override {
+    auto repetition = std::make_unique<ThreadRepetition>(interval, std::move(task));
+    if (!repetition->is_running()) return nullptr;
+    return repetition;
   }
 
   Result<std::string> boot_id() override {

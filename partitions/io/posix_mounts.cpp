@@ -90,6 +90,11 @@ std::vector<std::string> split_options(std::string_view text) {
 
 }  // namespace
 
+bool MountEntry::is_read_only() const {
+  return mount.read_only || has_option(filesystem_options, "emergency_ro") ||
+         has_option(filesystem_options, "shutdown");
+}
+
 std::string unescape_octal(std::string_view text) {
   std::string plain;
   const auto is_octal = [](char c) { return c >= '0' && c <= '7'; };

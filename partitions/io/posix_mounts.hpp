@@ -13,6 +13,10 @@ namespace slotkeeper::io {
 struct MountEntry {
   Mount mount;
   std::string filesystem_options;  ///< those of the filesystem, as listed; still escaped
+
+  /// Mounted so, or made so by the kernel after an error: newer ones no longer say "ro" then, but "emergency_ro" or
+  /// "shutdown".
+  [[nodiscard]] bool is_read_only() const;
 };
 
 /// The text of /proc/self/mountinfo. Errors: io_error when a line has another form than proc(5) tells.

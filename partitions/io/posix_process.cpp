@@ -15,31 +15,12 @@
 #include <climits>
 
 #include "partitions/io/posix_call.hpp"
+#include "partitions/io/posix_pipe.hpp"
 
 namespace slotkeeper::io {
 namespace {
 
 using Clock = std::chrono::steady_clock;
-
-/// A descriptor above those of standard input, output and error, where dup2 in the child cannot meet it.
-Descriptor lifted(int number) {
-  Descriptor low(number);
-  constexpr int kFirstFree = 3;
-  return Descriptor(::fcntl(low.number(), F_DUPFD_CLOEXEC, kFirstFree));
-}
-
-struct Pipe {
-  Descriptor read_end;
-  Descriptor write_end;
-};
-
-Result<Pipe> make_pipe(const std::string& executable) {
-  int ends[2] = {-1, -1};
-  if (::pipe2(ends, O_CLOEXEC) != 0) return call_failed("pipe2", executable, errno);
-  Pipe pipe{.read_end = lifted(ends[0]), .write_end = lifted(ends[1])};
-  if (!pipe.read_end.is_open() || !pipe.write_end.is_open()) return call_failed("fcntl F_DUPFD", executable, EMFILE);
-  return pipe;
-}
 
 std::vector<char*> pointers(std::vector<std::string>& texts) {
   std::vector<char*> result;

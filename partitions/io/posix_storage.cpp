@@ -4,6 +4,7 @@
 
 #include "partitions/io/posix_call.hpp"
 #include "partitions/io/posix_device_facts.hpp"
+#include "partitions/io/posix_freeze.hpp"
 #include "partitions/io/storage.hpp"
 
 namespace slotkeeper::io {
@@ -36,10 +37,22 @@ class PosixStorage final : public Storage {
   Result<std::optional<std::uint64_t>> do_filesystem_errors(const std::string& path, Caller) override {
     return read_filesystem_errors(*this, path);
   }
+  Result<StorageHealth> do_health_of(const std::string& path, Caller) override { return read_health(*this, path); }
+  Result<std::optional<std::uint64_t>> do_bytes_written(const std::string& path, Caller) override {
+    return read_bytes_written(*this, path);
+  }
   Result<DeviceIdentity> do_root_device(Caller) override { return find_root_device(*this); }
   Result<std::string> do_kernel_command_line(Caller) override {
     constexpr std::size_t kLimitBytes = 65536;  // no architecture allows more
     return read_text("/proc/cmdline", kLimitBytes);
+  }
+  Result<std::unique_ptr<Freeze>> do_freeze(const std::string& path, std::chrono::milliseconds limit, Caller) override {
+    return freeze_filesystem(*this, path, limit);
+  }
+  Result<bool> do_thaw(const std::string& path, Caller) override { return thaw_filesystem(path); }
+  Result<std::vector<std::string>> do_lying_on(const std::string& filesystem, const std::vector<std::string>& paths,
+                                               Caller) override {
+    return find_lying_on(*this, filesystem, paths);
   }
 };
 

@@ -1,150 +1,233 @@
+// Carries a compaction plan out, action by action in its order.
 #include "partitions/permanent/compaction.hpp"
 
 #include <algorithm>
-#include <cerrno>
-#include <memory>
-#include <string_view>
+#include <set>
+#include <thread>
 
+#include "partitions/permanent/compaction_file.hpp"
+#include "partitions/permanent/compaction_in_place.hpp"
+#include "partitions/permanent/compaction_redo.hpp"
+#include "partitions/permanent/compaction_replace.hpp"
 #include "partitions/permanent/paths.hpp"
-#include "partitions/permanent/steady_file.hpp"
+#include "partitions/permanent/reserve.hpp"
+#include "partitions/permanent/segment_name.hpp"
 
 namespace slotkeeper::permanent {
 namespace {
 
-bool is_kept(const CompactionLimits& limits, const io::EntryStatus& status) {
-  return std::ranges::find(limits.keep, std::pair(status.device, status.inode)) != limits.keep.end();
+using Kind = CompactionAction::Kind;
+
+constexpr unsigned int kWorkersMax = 4;  // each costs memory
+
+unsigned int workers() { return std::clamp(std::thread::hardware_concurrency(), 1U, kWorkersMax); }
+
+/// Bytes that an action works through.
+std::uint64_t weight(const CompactionAction& action) {
+  return action.kind == Kind::compress ? action.size_bytes : action.frees.bytes;
 }
 
-/// True when an error only says that this file is not what it was, or that somebody has a lease on it.
-bool is_about_this_file(const Error& error) {
-  return is_gone(error) || is_mount(error) || error.os_errno == EAGAIN || error.os_errno == ELOOP ||
-         error.os_errno == EINVAL || error.os_errno == EISDIR || error.os_errno == ENOTDIR ||
-         error.os_errno == ETXTBSY || error.os_errno == EPERM;
-}
-
-/// Holds a file that nobody else has open; the lease goes with the object. Nothing when somebody has, or may have.
-Result<std::unique_ptr<io::File>> take_unused(io::Directory& parent, const std::string& name) {
-  Result<std::unique_ptr<io::File>> opened = parent.open_file(name, io::OpenMode::read_only());
-  if (!opened.has_value()) {
-    if (is_about_this_file(opened.assume_error())) return std::unique_ptr<io::File>();
-    return std::move(opened).assume_error();
+/// Lines of a segment, compressed by us or not; nothing when that cannot be told.
+Result<std::optional<std::uint64_t>> count_entries(io::File& file, const std::string& name) {
+  std::uint64_t lines = 0;
+  const auto count = [&](io::ConstBytes piece) -> Result<void> {
+    lines += static_cast<std::uint64_t>(std::ranges::count(piece, std::byte{'\n'}));
+    return success();
+  };
+  if (!name.ends_with(kCompressedSuffix)) {
+    if (compressor_suffix(name) != 0) return std::optional<std::uint64_t>();
+    SK_TRY(read_through(file, count));
+    return std::optional(lines);
   }
-  SK_TRY_ASSIGN(const bool unused, opened.assume_value()->try_lease(io::LeaseKind::nobody));
-  if (!unused) return std::unique_ptr<io::File>();
-  return std::move(opened).assume_value();
+  std::uint64_t offset = 0;
+  Result<void> decoded = decode_segment(
+      [&](io::Bytes into) -> Result<std::size_t> {
+        SK_TRY_ASSIGN(const std::size_t got, file.read_at(offset, into));
+        offset += got;
+        return got;
+      },
+      count);
+  if (!decoded.has_value() && decoded.assume_error().code == Errc::corrupt) return std::optional<std::uint64_t>();
+  SK_TRY(std::move(decoded));
+  return std::optional(lines);
 }
 
-bool is_as_planned(const CompactionAction& action, const io::EntryStatus& now) {
-  return now.type == io::EntryType::regular && now.device == action.device && now.inode == action.inode &&
-         now.size_bytes == action.size_bytes && now.modified == action.modified && now.links == 1;
-}
+class Compactor {
+ public:
+  Compactor(io::Directory& root, ScratchAreas scratch, const CompactionPlan& plan, ProgressSink& progress)
+      : root_(root), scratch_(scratch), plan_(plan), sink_(progress), progress_(progress, total(plan)) {}
 
-/// Removes the file if it is still the planned one and unused; false when it is left alone.
-Result<bool> remove_disposable(io::Directory& parent, const std::string& name, const CompactionAction& action) {
-  SK_TRY_ASSIGN(const auto held, take_unused(parent, name));
-  if (!held) return false;
-  SK_TRY_ASSIGN(const io::EntryStatus opened, held->status());
-  if (!is_as_planned(action, opened)) return false;
-  // The name once more, as late as can be: what is removed is the name, and it must still be this file's.
-  const Result<io::EntryStatus> named = parent.status_of(name);
-  if (!named.has_value() && is_about_this_file(named.assume_error())) return false;
-  SK_TRY(named);
-  if (!is_as_planned(action, named.assume_value())) return false;
-  const Result<void> removed = parent.remove_file(name);
-  if (!removed.has_value() && is_about_this_file(removed.assume_error())) return false;
-  SK_TRY(removed);
-  SK_TRY(held->close());
-  return true;
-}
-
-}  // namespace
-
-Result<CompactionPlan> plan_compaction(io::Directory& root, const Inventory& inventory,
-                                       const CompactionLimits& limits) {
-  CompactionPlan plan;
-  for (const Entry& entry : inventory.entries) {
-    const io::EntryStatus& status = entry.status;
-    const bool candidate = entry.kind == ClassKind::disposable && status.type == io::EntryType::regular &&
-                           status.links == 1 && !is_kept(limits, status);
-    if (!candidate) continue;
-    SK_TRY_ASSIGN(const auto held, with_context(take_unused(root, entry.path), "compaction"));
-    if (!held) {
-      plan.left_alone.push_back(entry.path);
-      continue;
+  Result<CompactionReport> run() {
+    SK_TRY_ASSIGN(const io::SpaceFacts before, root_.space());
+    const std::span<const CompactionAction> actions(plan_.actions);
+    std::size_t done = 0;
+    while (done < actions.size() && actions[done].kind != Kind::compress) {
+      const auto same = [&](const CompactionAction& action) {
+        return action.kind == actions[done].kind && parent_of(action.path) == parent_of(actions[done].path);
+      };
+      const auto group = actions.subspan(done);
+      const auto end = std::ranges::find_if_not(group, same);
+      const auto count = static_cast<std::size_t>(end - group.begin());
+      SK_TRY(remove_in_directory(group.first(count)));
+      done += count;
     }
-    CompactionAction action;
-    action.path = entry.path;
-    action.device = status.device;
-    action.inode = status.inode;
-    action.size_bytes = status.size_bytes;
-    action.modified = status.modified;
-    action.frees = {.bytes = status.allocated_bytes, .inodes = 1};
-    plan.frees.bytes += action.frees.bytes;
-    plan.frees.inodes += action.frees.inodes;
-    plan.actions.push_back(std::move(action));
+    SK_TRY(compress(actions.subspan(done)));
+    SK_TRY_ASSIGN(const io::SpaceFacts after, root_.space());
+    report_.freed.bytes = after.free_bytes > before.free_bytes ? after.free_bytes - before.free_bytes : 0;
+    report_.freed.inodes = after.inodes_free > before.inodes_free ? after.inodes_free - before.inodes_free : 0;
+    return std::move(report_);
   }
-  std::ranges::sort(plan.actions, [](const CompactionAction& a, const CompactionAction& b) {
-    const std::string left = parent_of(a.path);
-    const std::string right = parent_of(b.path);
-    return std::tie(left, a.path) < std::tie(right, b.path);
-  });
-  return plan;
-}
 
-namespace {
+ private:
+  static std::uint64_t total(const CompactionPlan& plan) {
+    std::uint64_t bytes = 0;
+    for (const CompactionAction& action : plan.actions) bytes += weight(action);
+    return bytes;
+  }
 
-/// The removals of one directory, then its sync.
-Result<void> compact_directory(io::Directory& root, std::span<const CompactionAction> actions, CompactionReport& report,
-                               ProgressSink& progress) {
-  const std::string directory = parent_of(actions.front().path);
-  Result<std::unique_ptr<io::Directory>> opened = root.open_directory(directory);
-  if (!opened.has_value()) {
-    if (!is_about_this_file(opened.assume_error())) return std::move(opened).assume_error();
-    for (const CompactionAction& action : actions) report.left_alone.push_back(action.path);
+  Result<void> leave(const CompactionAction& action, LeftAloneReason reason) {
+    if (action.kind == Kind::drop_expired) blocked_.insert(action.series);
+    report_.left_alone.add(action.path, reason);
+    sink_.notice("left alone " + action.path + ": " + std::string(text_of(reason)));
     return success();
   }
-  io::Directory& parent = *opened.assume_value();
-  bool touched = false;
-  Result<void> outcome = success();
-  for (const CompactionAction& action : actions) {
-    outcome = progress.check_cancelled();
-    if (!outcome.has_value()) break;
-    Result<bool> removed = remove_disposable(parent, last_name_of(action.path), action);
-    if (!removed.has_value()) {
-      outcome = std::move(removed).assume_error();
-      break;
+
+  /// The removals of one directory, then its sync.
+  Result<void> remove_in_directory(std::span<const CompactionAction> actions) {
+    Result<std::unique_ptr<io::Directory>> opened = root_.open_directory(parent_of(actions.front().path));
+    if (!opened.has_value()) {
+      if (!is_about_this_file(opened.assume_error())) return std::move(opened).assume_error();
+      for (const CompactionAction& action : actions) SK_TRY(leave(action, LeftAloneReason::changed));
+      return success();
     }
-    touched = touched || removed.assume_value();
-    if (removed.assume_value()) ++report.removed_files;
-    if (!removed.assume_value()) report.left_alone.push_back(action.path);
+    io::Directory& parent = *opened.assume_value();
+    Result<void> outcome = success();
+    for (const CompactionAction& action : actions) {
+      outcome = sink_.check_cancelled();
+      if (outcome.has_value()) outcome = remove(parent, action);
+      if (!outcome.has_value()) break;
+      progress_.add(weight(action));
+    }
+    // What was removed before an error is removed all the same.
+    if (std::exchange(removed_, false)) SK_TRY(parent.sync());
+    SK_TRY(parent.close());
+    return outcome;
   }
-  // What was removed before an error is removed all the same.
-  if (touched) SK_TRY(parent.sync());
-  SK_TRY(parent.close());
-  return outcome;
-}
+
+  /// Removes the file if it is still the planned one and unused.
+  Result<void> remove(io::Directory& parent, const CompactionAction& action) {
+    const bool is_segment = action.kind == Kind::drop_expired;
+    if (is_segment && blocked_.contains(action.series)) return leave(action, LeftAloneReason::in_use);
+    const std::string name = last_name_of(action.path);
+    const auto lease = is_segment ? io::LeaseKind::no_writer : io::LeaseKind::nobody;
+    SK_TRY_ASSIGN(const auto held, take_unused(parent, name, lease));
+    if (!held) return leave(action, LeftAloneReason::in_use);
+    SK_TRY_ASSIGN(const io::EntryStatus opened, held->status());
+    if (!is_as_planned(action, opened, is_segment)) return leave(action, LeftAloneReason::changed);
+    std::optional<std::uint64_t> entries;
+    if (is_segment) {
+      SK_TRY_ASSIGN(entries, with_context(count_entries(*held, name), action.path));
+    }
+    // The name and its file once more, as late as can be: what is removed is the name, and it must still be this
+    // file's, and in nobody's hands.
+    const Result<io::EntryStatus> named = parent.status_of(name);
+    if (!named.has_value() && is_about_this_file(named.assume_error())) return leave(action, LeftAloneReason::changed);
+    SK_TRY(named);
+    SK_TRY_ASSIGN(const bool still_unused, held->try_lease(lease));
+    if (!still_unused) return leave(action, LeftAloneReason::in_use);
+    if (!is_as_planned(action, named.assume_value(), is_segment)) return leave(action, LeftAloneReason::changed);
+    const Result<void> removed = parent.remove_file(name);
+    if (!removed.has_value() && is_about_this_file(removed.assume_error())) {
+      const bool is_immutable = removed.assume_error().os_errno == EPERM;
+      return leave(action, is_immutable ? LeftAloneReason::cannot_be_changed : LeftAloneReason::changed);
+    }
+    SK_TRY(removed);
+    removed_ = true;
+    SK_TRY(held->close());
+    note_removal(action, entries);
+    return success();
+  }
+
+  void note_removal(const CompactionAction& action, std::optional<std::uint64_t> entries) {
+    if (action.kind != Kind::drop_expired) {
+      ++report_.removed_files;
+      sink_.notice("removed " + action.path + ": " + kibibytes(action.size_bytes));
+      return;
+    }
+    report_.dropped.push_back({.path = action.path, .bytes = action.size_bytes, .entries = entries});
+    sink_.notice("dropped expired " + action.path + ": " + kibibytes(action.size_bytes) + ", " +
+                 (entries ? std::to_string(*entries) + " entries" : "entries not counted"));
+  }
+
+  Result<void> compress(std::span<const CompactionAction> actions) {
+    if (actions.empty()) return success();
+    SegmentEncoder encoder(workers());
+    bool has_folder = false;
+    for (const CompactionAction& action : actions) {
+      SK_TRY(sink_.check_cancelled());
+      Replaced replaced{.left_alone = LeftAloneReason::no_room, .after_bytes = 0};
+      Result<void> made = has_folder ? success() : make_own_directory(root_);
+      has_folder = made.has_value();
+      if (has_folder) {
+        SK_TRY_ASSIGN(replaced, replace_segment(root_, action, encoder, progress_));
+      } else if (!is_about_room(made.assume_error())) {
+        return made;
+      }
+      if (replaced.left_alone == LeftAloneReason::no_room) {
+        SK_TRY_ASSIGN(replaced, compress_in_place(root_, action, scratch_, progress_));
+      }
+      if (replaced.left_alone) {
+        SK_TRY(leave(action, *replaced.left_alone));
+        continue;
+      }
+      report_.compressed.push_back(
+          {.path = action.path, .before_bytes = action.size_bytes, .after_bytes = replaced.after_bytes});
+      sink_.notice("compressed " + action.path + ": " + kibibytes(action.size_bytes) + " -> " +
+                   kibibytes(replaced.after_bytes));
+    }
+    return sync_own_directory();
+  }
+
+  Result<void> sync_own_directory() {
+    Result<std::unique_ptr<io::Directory>> own = root_.open_directory(std::string(kOwnDirectory));
+    if (!own.has_value()) return success();  // it could not even be made
+    SK_TRY(own.assume_value()->sync());
+    return own.assume_value()->close();
+  }
+
+  io::Directory& root_;
+  ScratchAreas scratch_;
+  const CompactionPlan& plan_;
+  ProgressSink& sink_;
+  CompactionProgress progress_;
+  std::set<std::uint64_t> blocked_;  ///< series in which something older stayed
+  bool removed_ = false;
+  CompactionReport report_;
+};
 
 }  // namespace
 
-Result<CompactionReport> carry_out(io::Directory& root, const CompactionPlan& plan, ProgressSink& progress) {
-  CompactionReport report;
-  SK_TRY_ASSIGN(const io::SpaceFacts before, root.space());
-  std::uint64_t done_bytes = 0;
-  const std::span<const CompactionAction> actions(plan.actions);
-  for (std::size_t begin = 0; begin < actions.size();) {
-    const std::string directory = parent_of(actions[begin].path);
-    std::size_t end = begin;
-    while (end < actions.size() && parent_of(actions[end].path) == directory) {
-      done_bytes += actions[end++].frees.bytes;
-    }
-    SK_TRY(with_context(compact_directory(root, actions.subspan(begin, end - begin), report, progress), "compaction"));
-    progress.progress(Phase::compact, done_bytes, plan.frees.bytes);
-    begin = end;
-  }
-  SK_TRY_ASSIGN(const io::SpaceFacts after, root.space());
-  report.freed.bytes = after.free_bytes > before.free_bytes ? after.free_bytes - before.free_bytes : 0;
-  report.freed.inodes = after.inodes_free > before.inodes_free ? after.inodes_free - before.inodes_free : 0;
-  return report;
+Result<CompactionReport> carry_out(io::Directory& root, const CompactionPlan& plan, ScratchAreas scratch,
+                                   ProgressSink& progress) {
+  Result<CompactionReport> report = with_context(Compactor(root, scratch, plan, progress).run(), "compaction");
+  if (report.has_value()) return report;
+  Result<bool> tidied = finish_replacements(root, progress);
+  if (tidied.has_value()) return report;
+  Error error = std::move(report).assume_error();
+  error.message += "; tidying up met another error, 'slotkeeper recover' does it: " + tidied.assume_error().message;
+  return error;
+}
+
+Result<bool> recover_compaction(io::Directory& root, ScratchAreas scratch, ProgressSink& progress) {
+  SK_TRY_ASSIGN(const auto in_place, with_context(finish_in_place(root, scratch, progress), "compaction"));
+  SK_TRY_ASSIGN(const bool replaced, with_context(finish_replacements(root, progress), "compaction"));
+  return in_place == InPlaceState::finished || replaced;
+}
+
+Result<std::optional<std::uint64_t>> half_compressed(ScratchAreas scratch) {
+  SK_TRY_ASSIGN(const auto step, RedoLog(scratch).newest());
+  if (!step) return std::optional<std::uint64_t>();
+  return std::optional(step->inode);
 }
 
 }  // namespace slotkeeper::permanent

@@ -1,5 +1,6 @@
 #include "partitions/permanent/forecast.hpp"
 
+#include <algorithm>
 #include <limits>
 
 #include "partitions/permanent/reserve_need.hpp"
@@ -34,9 +35,6 @@ std::string percent(std::uint64_t part, std::uint64_t whole, Rounding rounding) 
   return std::to_string(saturate(tenths / 10)) + "." + std::to_string(static_cast<std::uint64_t>(tenths % 10)) + " %";
 }
 
-constexpr std::string_view kWhatToDo =
-    "; export logs or old packages from the permanent partition and delete them there";
-
 /// Passes when `measured` is at most `limit`.
 Gate gate_of(Errc code, std::uint64_t measured, std::uint64_t limit, std::string_view unit) {
   Gate gate;
@@ -54,7 +52,6 @@ Gate bytes_gate(const Forecast& forecast) {
                  mebibytes(gate.limit, Rounding::down) + " are available after compaction";
   if (!gate.pass) {
     gate.message += "; " + mebibytes(gate.measured - gate.limit, Rounding::up) + " more must be freed";
-    gate.message += kWhatToDo;
   }
   return gate;
 }
@@ -73,7 +70,6 @@ Gate inodes_gate(const Forecast& forecast) {
   if (!gate.pass) {
     gate.message +=
         "; " + std::to_string(gate.measured - gate.limit) + " more files must be deleted, whatever their size";
-    gate.message += kWhatToDo;
   }
   return gate;
 }
@@ -90,23 +86,70 @@ Gate fill_gate(const Forecast& forecast) {
                  allowed + " are allowed";
   if (!gate.pass) {
     gate.message += "; " + mebibytes(gate.measured - gate.limit, Rounding::up) + " more must be freed";
-    gate.message += kWhatToDo;
+  }
+  return gate;
+}
+
+/// "0.4 KiB/s": tenths, like mebibytes().
+std::string kibibytes_per_second(std::uint64_t bytes_per_s, Rounding rounding) {
+  constexpr Wide kKibibyte = 1024;
+  const Wide tenths = (Wide(bytes_per_s) * 10 + (rounding == Rounding::up ? kKibibyte - 1 : 0)) / kKibibyte;
+  return std::to_string(saturate(tenths / 10)) + "." + std::to_string(static_cast<std::uint64_t>(tenths % 10)) +
+         " KiB/s";
+}
+
+Gate storm_gate(const Forecast& forecast) {
+  const std::uint64_t room = minus(forecast.available.bytes, forecast.needed.bytes);
+  // The shortest duration is a second: without any the room itself is the limit.
+  const std::uint64_t duration = std::max<std::uint64_t>(forecast.input.expected_duration_s, 1);
+  Gate gate = gate_of(Errc::write_storm, forecast.input.write_rate_bytes_per_s, room / duration, "bytes/s");
+  const std::string seconds = std::to_string(duration) + " s";
+  if (!forecast.input.write_rate_is_measured) {
+    gate.message = "how much the live system writes was not measured (storm-probe is 0s); " +
+                   kibibytes_per_second(gate.limit, Rounding::down) + " could be borne for the " + seconds +
+                   " that the update may take";
+    return gate;
+  }
+  gate.message = "the live system writes " + kibibytes_per_second(gate.measured, Rounding::up) +
+                 " to the permanent partition and " + kibibytes_per_second(gate.limit, Rounding::down) +
+                 " can be borne for the " + seconds + " that the update may take";
+  if (!gate.pass) {
+    gate.message += "; wait until less is written, or free " +
+                    mebibytes(minus(forecast.peak.bytes, forecast.available.bytes), Rounding::up) + " more";
   }
   return gate;
 }
 
 }  // namespace
 
+Amount Forecast::shortfall() const {
+  Amount missing;
+  for (const Gate& gate : gates) {
+    if (gate.pass) continue;
+    const std::uint64_t above =
+        gate.code == Errc::write_storm ? minus(peak.bytes, available.bytes) : minus(gate.measured, gate.limit);
+    std::uint64_t& figure = gate.unit == "inodes" ? missing.inodes : missing.bytes;
+    figure = std::max(figure, above);
+  }
+  return missing;
+}
+
 Forecast make_forecast(const ForecastInput& input) {
   Forecast forecast;
   forecast.input = input;
   forecast.growth_bytes = saturate(Wide(input.write_rate_bytes_per_s) * input.expected_duration_s);
   forecast.needed = plus(plus(input.rollback_reserve, input.event_reserve), input.migration_headroom);
-  forecast.needed.bytes = plus(plus(forecast.needed.bytes, input.log_reserve_bytes), forecast.growth_bytes);
+  forecast.needed.bytes = plus(forecast.needed.bytes, input.log_reserve_bytes);
+  forecast.peak = plus(forecast.needed, {.bytes = forecast.growth_bytes, .inodes = 0});
   forecast.available =
       plus({.bytes = input.space.available_bytes, .inodes = input.space.inodes_free}, input.reclaimable);
+  if (input.reserved_bytes) {
+    // Where root's blocks are in use already, what is freed first fills those up.
+    const std::uint64_t after = minus(plus(input.space.free_bytes, input.reclaimable.bytes), *input.reserved_bytes);
+    forecast.available.bytes = std::min(forecast.available.bytes, after);
+  }
   forecast.used_after_bytes = minus(minus(input.space.capacity_bytes, input.space.free_bytes), input.reclaimable.bytes);
-  forecast.gates = {bytes_gate(forecast), inodes_gate(forecast), fill_gate(forecast)};
+  forecast.gates = {bytes_gate(forecast), inodes_gate(forecast), fill_gate(forecast), storm_gate(forecast)};
   return forecast;
 }
 

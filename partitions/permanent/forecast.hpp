@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -28,26 +29,34 @@ struct Amount {
 
 struct ForecastInput {
   io::SpaceFacts space;
-  Amount reclaimable;                        ///< what compaction frees
-  Amount rollback_reserve;                   ///< pre-made replacements of every snapshot entry
-  Amount event_reserve;                      ///< what services write about the update itself
-  Amount migration_headroom;                 ///< a second copy of the configuration for a migration
-  std::uint64_t log_reserve_bytes = 0;       ///< `[permanent] reserve`
-  std::uint64_t write_rate_bytes_per_s = 0;  ///< of the live system
-  std::uint64_t expected_duration_s = 0;
+  std::optional<std::uint64_t> reserved_bytes;  ///< kept from everybody; nothing: as `space` shows
+  Amount reclaimable;                           ///< what compaction frees
+  Amount rollback_reserve;                      ///< pre-made replacements of every snapshot entry
+  Amount event_reserve;                         ///< what services write about the update itself
+  Amount migration_headroom;                    ///< a second copy of the configuration for a migration
+  std::uint64_t log_reserve_bytes = 0;          ///< `[permanent] reserve`
+  std::uint64_t write_rate_bytes_per_s = 0;     ///< of the live system
+  bool write_rate_is_measured = true;           ///< false where the probe is switched off
+  std::uint64_t expected_duration_s = 0;        ///< from the beginning to the switch
   std::uint32_t max_fill_percent = 54;
 };
 
 struct Forecast {
   ForecastInput input;
-  std::uint64_t growth_bytes = 0;  ///< write rate times duration
-  Amount needed;                   ///< the peak need: the sum of all terms
+  std::uint64_t growth_bytes = 0;  ///< of the live system: write rate times duration
+  Amount needed;                   ///< what the update itself needs: the sum of all terms but growth
+  Amount peak;                     ///< with growth
   Amount available;                ///< after compaction: available to everybody, bytes and inodes
   std::uint64_t used_after_bytes = 0;
-  std::vector<Gate> gates;  ///< no_space (bytes), no_space (inodes), fill_level, in this order
+  std::vector<Gate> gates;  ///< no_space (bytes), no_space (inodes), fill_level, write_storm, in this order
+
+  /// What must still be freed so that all these gates pass.
+  [[nodiscard]] Amount shortfall() const;
 };
 
-/// Saturates instead of overflowing. fill_level passes when used * 100 <= max_fill * capacity, exactly.
+/// Saturates instead of overflowing. no_space counts what the update itself needs; write_storm asks whether the room
+/// that is left then bears the live system's writing: it passes when rate <= (available - needed) / duration, rounded
+/// down. fill_level passes when used * 100 <= max_fill * capacity, exactly.
 [[nodiscard]] Forecast make_forecast(const ForecastInput& input);
 
 /// The rollback reserve and the migration headroom that an inventory asks for, rounded up to blocks.

@@ -170,7 +170,7 @@ Result<void> release_reserve(io::Directory& root) {
   for (const std::string& name : names) SK_TRY(with_context(remove_entry(*reserve, name), "release of the reserve"));
   SK_TRY(reserve->close());
   SK_TRY_ASSIGN(const auto own, root.open_directory(std::string(kOwnDirectory)));
-  SK_TRY(own->remove_directory(std::string(kReserveDirectory)));
+  SK_TRY(remove_entry(*own, std::string(kReserveDirectory)));
   SK_TRY(own->sync());
   return own->close();
 }

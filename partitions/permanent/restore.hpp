@@ -14,22 +14,25 @@ namespace slotkeeper::permanent {
 struct RestoreReport {
   std::vector<std::string> replaced;  ///< contents or attributes differed, or it was missing
   std::vector<std::string> removed;   ///< config and state entries that the snapshot does not know
-  /// Directories that the snapshot does not know and that stay because logs are in them; what stood in the way and had
-  /// logs in it was moved to kOwnDirectory/kept and is named with its new path.
+  /// Directories that the snapshot does not know and that stay because logs are in them; logs of the trial that stood
+  /// in a place of config or state were moved to kOwnDirectory/kept and are named with their new path.
   std::vector<std::string> kept;
   bool changed = false;  ///< false: everything was as the snapshot has it, and nothing was written
 };
 
 /// Repeatable: a second run finds nothing to do and changes no byte. Verifies itself: at the end every entry of the
 /// snapshot is on the partition as the snapshot has it, times included, and no other of kind config or state is, but
-/// for the directories in `kept`; without such the roots of the partition equal `facts`.
-/// `classes` are those of the transaction. Takes from the reserve what it needs and creates new files where that has
+/// for the directories in `kept`; without such, and without mounts, the roots of the partition equal `facts`.
+/// `classes` are those of the transaction; `trial_classes` those of the firmware that was tried, so that its logs are
+/// known as such where its classes differ (null: not known, or the same). What is immutable or append-only and in the
+/// way loses that flag, with a notice. Takes from the reserve what it needs and creates new files where that has
 /// nothing left; the rest of the reserve is the caller's to release. Never cancelled half-way.
 /// Durable: everything, when it returns. On crash: each file is old or restored, complete; run it again.
-/// Errors: restore_incomplete (message and detail "cause" say why; run it again), and before anything was touched
+/// Errors: restore_incomplete (message and detail "cause" say why; run it again; nothing was touched where something is
+/// mounted over what has to be restored), and before anything was touched
 /// state_store and readback_mismatch (the snapshot is not readable or not the one of `facts`).
 [[nodiscard]] Result<RestoreReport> restore_snapshot(io::Directory& root, const ClassTable& classes,
                                                      StoreArea& snapshot, const SnapshotFacts& facts,
-                                                     ProgressSink& progress);
+                                                     ProgressSink& progress, const ClassTable* trial_classes = nullptr);
 
 }  // namespace slotkeeper::permanent

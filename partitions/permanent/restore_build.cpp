@@ -6,6 +6,7 @@
 #include "partitions/permanent/reserve_files.hpp"
 #include "partitions/permanent/reserve_need.hpp"
 #include "partitions/permanent/steady_file.hpp"
+#include "partitions/permanent/write_protection.hpp"
 
 namespace slotkeeper::permanent {
 namespace {
@@ -54,12 +55,12 @@ class ReplacementBuilder {
   Result<void> make_room(const RestorePlan& plan) {
     SK_TRY_ASSIGN(files_, list_reserve(reserve_));
     for (const std::string& name : files_.foreign) SK_TRY(remove_entry(reserve_, name));
-    if (files_.slack) SK_TRY(reserve_.remove_file(*files_.slack));
+    if (files_.slack) SK_TRY(remove_entry(reserve_, *files_.slack));
     files_.slack.reset();
     const auto give_back = [&](std::size_t index) -> Result<void> {
       std::vector<std::string>& names = files_.by_size[reserve_size_of(wanted_.entries[index], block_bytes_)];
       if (names.empty()) return success();
-      SK_TRY(reserve_.remove_file(names.back()));
+      SK_TRY(remove_entry(reserve_, names.back()));
       names.pop_back();
       return success();
     };
@@ -90,7 +91,9 @@ class ReplacementBuilder {
       SK_TRY(with_context(fill(wanted->second, *reader), wanted->first));
       files.erase(wanted);
     }
-    return reserve_.sync();
+    SK_TRY(reserve_.sync());
+    // ext4 has it all by now; others write a directory's sync down without what changed in its entries.
+    return reserve_.sync_filesystem();
   }
 
   [[nodiscard]] const Replacements& built() const { return built_; }
@@ -121,7 +124,8 @@ class ReplacementBuilder {
       const std::string name = names.back();
       names.pop_back();
       built_[index] = name;
-      return reserve_.open_file(name, io::OpenMode::read_write());
+      return despite_write_protection(reserve_, {name}, {},
+                                      [&] { return reserve_.open_file(name, io::OpenMode::read_write()); });
     }
     built_[index] = new_name();
     return reserve_.open_file(built_[index], io::OpenMode::create_new(0600));
@@ -200,8 +204,9 @@ bool has_attributes(const io::EntryStatus& status, const std::vector<io::Extende
 
 Result<void> remove_entry(io::Directory& parent, const std::string& name) {
   SK_TRY_ASSIGN(const io::EntryStatus status, parent.status_of(name));
-  if (status.type == io::EntryType::directory) return parent.remove_directory(name);
-  return parent.remove_file(name);
+  return despite_write_protection(parent, {name, "."}, {}, [&] {
+    return status.type == io::EntryType::directory ? parent.remove_directory(name) : parent.remove_file(name);
+  });
 }
 
 Result<Replacements> build_replacements(io::Directory& root, const SnapshotListing& wanted, const RestorePlan& plan,

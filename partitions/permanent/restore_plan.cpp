@@ -31,14 +31,16 @@ std::map<std::string, std::uint64_t> outside_names(const EntryList& entries) {
 
 class Comparison {
  public:
-  Comparison(const SnapshotListing& wanted, const Inventory& present)
+  Comparison(const SnapshotListing& wanted, const Inventory& present, const TrialLogs& logs)
       : wanted_(wanted),
         present_(present),
+        logs_(logs),
         wanted_outside_(outside_names(wanted.entries)),
         present_outside_(outside_names(present.entries)) {}
 
   Result<RestorePlan> run() {
     find_occupied_directories();
+    SK_TRY(check_mounts());
     std::size_t w = 0;
     std::size_t p = 0;
     while (w < wanted_.entries.size() || p < present_.entries.size()) {
@@ -48,12 +50,14 @@ class Comparison {
                  (p < present_.entries.size() && path_before(present_.entries.path(p), wanted_.entries.path(w)))) {
         unknown(present_.entries[p++]);
       } else if (p == present_.entries.size() || path_before(wanted_.entries.path(w), present_.entries.path(p))) {
-        missing(w++);
+        if (!is_mounted_over(wanted_.entries[w].path)) missing(w);
+        ++w;
       } else {
         SK_TRY(both(w++, present_.entries[p++]));
       }
     }
     relink();
+    set_logs_aside();
     std::ranges::reverse(plan_.remove);
     return std::move(plan_);
   }
@@ -75,9 +79,32 @@ class Comparison {
     return std::ranges::any_of(wanted_.mounts, [&](const std::string& mount) { return is_at_or_below(path, mount); });
   }
 
+  bool is_mounted_over(const std::string& path) const {
+    return std::ranges::any_of(present_.mounts, [&](const std::string& mount) { return is_at_or_below(path, mount); });
+  }
+
+  /// What a mount hides can be neither compared nor replaced, and what it shows is none of this partition. An empty
+  /// directory that serves as a mount point is as good as it can be.
+  Result<void> check_mounts() const {
+    for (std::size_t i = 0; i < wanted_.entries.size(); ++i) {
+      const Entry& entry = wanted_.entries[i];
+      if (is_unknown_ground(entry.path) || !is_mounted_over(entry.path)) continue;
+      const bool is_mount_point = std::ranges::find(present_.mounts, entry.path) != present_.mounts.end();
+      const bool is_empty = i + 1 == wanted_.entries.size() || !is_at_or_below(wanted_.entries[i + 1].path, entry.path);
+      if (is_mount_point && is_directory(entry) && is_empty) continue;
+      return make_error(Errc::restore_incomplete,
+                        entry.path +
+                            ": something is mounted over it; nothing was restored yet. Unmount it and run "
+                            "'slotkeeper recover' again");
+    }
+    return success();
+  }
+
   void unknown(const Entry& entry) {
     if (!is_protected(entry)) return;
-    if (occupied_.contains(entry.path)) {
+    if (entry.status.type == io::EntryType::regular && logs_.may_hold_log(entry.path)) {
+      trial_logs_.push_back(entry.path);
+    } else if (occupied_.contains(entry.path)) {
       plan_.kept.push_back(entry.path);
     } else {
       plan_.remove.push_back(entry.path);
@@ -101,13 +128,16 @@ class Comparison {
       return make_error(Errc::restore_incomplete,
                         entry.path + ": is in another class now than in the snapshot; the class table does not fit it");
     }
+    const bool differs = !is_directory(entry) && !is_directory(now) && !is_same(entry, now);
+    if (differs && now.status.type == io::EntryType::regular && logs_.calls_log(now.path)) {
+      plan_.link_aside.push_back(now.path);
+    }
     if (is_directory(entry) != is_directory(now)) {
       plan_.clear_first.push_back(now.path);
       missing(index);
     } else if (is_directory(entry)) {
-      const bool differs = is_protected(entry) && !is_same(entry, now);
-      if (differs) plan_.fix_directories.push_back(index);
-    } else if (!is_same(entry, now)) {
+      if (is_protected(entry) && !is_same(entry, now)) plan_.fix_directories.push_back(index);
+    } else if (differs) {
       missing(index);
     }
     return success();
@@ -140,8 +170,27 @@ class Comparison {
     plan_.link.erase(std::unique(plan_.link.begin(), plan_.link.end()), plan_.link.end());
   }
 
+  /// Each log goes with the largest directory around it that would be removed; what else was in there goes first.
+  void set_logs_aside() {
+    const std::set<std::string> removed(plan_.remove.begin(), plan_.remove.end());
+    std::set<std::string> moved;
+    std::set<std::string> around;
+    for (const std::string& log : trial_logs_) {
+      std::string top = log;
+      for (std::string above = parent_of(top); removed.contains(above); above = parent_of(above)) {
+        around.insert(above);
+        top = above;
+      }
+      moved.insert(top);
+    }
+    plan_.set_aside.assign(moved.begin(), moved.end());
+    std::erase_if(plan_.remove, [&](const std::string& path) { return around.contains(path); });
+  }
+
   const SnapshotListing& wanted_;
   const Inventory& present_;
+  const TrialLogs& logs_;
+  std::vector<std::string> trial_logs_;
   std::map<std::string, std::uint64_t> wanted_outside_;
   std::map<std::string, std::uint64_t> present_outside_;
   std::set<std::string> occupied_;
@@ -151,8 +200,8 @@ class Comparison {
 
 }  // namespace
 
-Result<RestorePlan> plan_restore(const SnapshotListing& wanted, const Inventory& present) {
-  return Comparison(wanted, present).run();
+Result<RestorePlan> plan_restore(const SnapshotListing& wanted, const Inventory& present, const TrialLogs& logs) {
+  return Comparison(wanted, present, logs).run();
 }
 
 }  // namespace slotkeeper::permanent

@@ -6,6 +6,7 @@
 
 #include "partitions/permanent/inventory.hpp"
 #include "partitions/permanent/snapshot.hpp"
+#include "partitions/permanent/trial_logs.hpp"
 
 namespace slotkeeper::permanent {
 
@@ -22,20 +23,25 @@ struct RestorePlan {
   std::vector<std::size_t> fix_directories;     ///< attributes differ; without those that lie on the way only
   std::vector<std::string> clear_first;         ///< of another type than the snapshot has: must go before all else
   std::vector<std::string> remove;              ///< children first
+  std::vector<std::string> set_aside;           ///< logs of the trial, or directories of such, in a place of config
+  std::vector<std::string> link_aside;          ///< config files that the trial took for its logs: kept, then replaced
   std::vector<std::string> kept;                ///< unknown to the snapshot, but with logs or a mount inside
 
   [[nodiscard]] bool is_empty() const {
     return build.empty() && link.empty() && create_directories.empty() && fix_directories.empty() &&
-           clear_first.empty() && remove.empty();
+           clear_first.empty() && remove.empty() && set_aside.empty();
   }
   /// Whether anything but attributes of directories has to change.
   [[nodiscard]] bool changes_entries() const {
-    return !(build.empty() && link.empty() && create_directories.empty() && clear_first.empty() && remove.empty());
+    return !(build.empty() && link.empty() && create_directories.empty() && clear_first.empty() && remove.empty() &&
+             set_aside.empty());
   }
 };
 
 /// Indices are those of `wanted.entries`.
-/// Errors: restore_incomplete (the class table does not fit the snapshot).
-[[nodiscard]] Result<RestorePlan> plan_restore(const SnapshotListing& wanted, const Inventory& present);
+/// Errors: restore_incomplete (the class table does not fit the snapshot; something is mounted over what the snapshot
+/// holds).
+[[nodiscard]] Result<RestorePlan> plan_restore(const SnapshotListing& wanted, const Inventory& present,
+                                               const TrialLogs& logs);
 
 }  // namespace slotkeeper::permanent

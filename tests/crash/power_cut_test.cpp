@@ -64,6 +64,26 @@ Configurations failed_trial(World& world) {
   return last;
 }
 
+/// The new firmware makes the configuration its own, in several files, and may run twice.
+Configurations armed_with_migration(World& world) {
+  const auto last = armed_and_edited(world);
+  world.give_migration([&world](const io::ProcessRequest&) {
+    world.write_file("net/if.conf", "version 2\n");
+    world.write_file("net/added.conf", "by the migration\n");
+    world.remove_file("current");
+    return io::ProcessOutcome{};
+  });
+  return last;
+}
+
+Configurations failed_after_migration(World& world) {
+  const auto last = armed_with_migration(world);
+  EXPECT_EQ(world.recover(SlotId::b).outcome, Outcome::ok);
+  EXPECT_EQ(world.boot(), SlotId::b);
+  EXPECT_EQ(world.boot(), SlotId::a);
+  return last;
+}
+
 const Scene kScenes[] = {
     {"Install", SlotId::a, nothing, [](World& w, io::Storage* s) { return w.install(SlotId::a, 2, s); }},
     {"RecoverWhileArmed", SlotId::a, armed, [](World& w, io::Storage* s) { return w.recover(SlotId::a, s); }},
@@ -73,6 +93,10 @@ const Scene kScenes[] = {
            SlotId::a, [](Engine& engine) { return engine.rollback(false); }, s);
      }},
     {"BeginTrial", SlotId::b, armed_and_edited, [](World& w, io::Storage* s) { return w.recover(SlotId::b, s); }},
+    {"BeginTrialWithMigration", SlotId::b, armed_with_migration,
+     [](World& w, io::Storage* s) { return w.recover(SlotId::b, s); }},
+    {"RollBackAfterMigration", SlotId::a, failed_after_migration,
+     [](World& w, io::Storage* s) { return w.recover(SlotId::a, s); }},
     {"Confirm", SlotId::b, on_trial, [](World& w, io::Storage* s) { return w.confirm(SlotId::b, s); }},
     {"RollbackInTrial", SlotId::b, on_trial,
      [](World& w, io::Storage* s) {
@@ -106,6 +130,9 @@ class PowerCut : public testing::TestWithParam<Scene> {
       if (slot == SlotId::b) {
         const auto confirmed = world().confirm(slot);
         ended = confirmed.outcome == Outcome::confirmed || confirmed.outcome == Outcome::nothing_to_do;
+        if (ended && world().host().migration) {
+          ASSERT_TRUE(world().configuration().contains("net/added.conf")) << "confirmed without its migration";
+        }
         continue;
       }
       ended = world().environment().primary() == SlotId::a;
@@ -133,6 +160,7 @@ TEST_P(PowerCut, AtEveryCallEndsOnAWorkingFirmwareWithItsConfiguration) {
 
   auto storage = io::make_posix_storage();
   FaultStorage faulty(*storage);
+  faulty.simulate_freezes();
   const auto whole = scene.command(world(), &faulty);
   ASSERT_FALSE(whole.failure) << whole.failure->error.message;
   const std::uint64_t calls = faulty.calls();
@@ -141,6 +169,7 @@ TEST_P(PowerCut, AtEveryCallEndsOnAWorkingFirmwareWithItsConfiguration) {
   for (std::uint64_t cut = 0; cut < calls; cut += stride()) {
     SCOPED_TRACE("power cut after call " + std::to_string(cut) + " of " + std::to_string(calls));
     world().load();
+    faulty.thaw_all();
     faulty.reset();
     faulty.cut_power_after(cut);
     static_cast<void>(scene.command(world(), &faulty));
@@ -160,6 +189,7 @@ TEST_P(PowerCut, AnErrorAtEveryCallNeverPretendsSuccess) {
   world().save();
   auto storage = io::make_posix_storage();
   FaultStorage faulty(*storage);
+  faulty.simulate_freezes();
   ASSERT_FALSE(scene.command(world(), &faulty).failure);
   const std::uint64_t calls = faulty.calls();
   world().load();
@@ -167,6 +197,7 @@ TEST_P(PowerCut, AnErrorAtEveryCallNeverPretendsSuccess) {
   for (std::uint64_t nth = 1; nth <= calls; nth += stride()) {
     SCOPED_TRACE("error at call " + std::to_string(nth) + " of " + std::to_string(calls));
     world().load();
+    faulty.thaw_all();
     faulty.reset();
     faulty.set({.file = "", .line = 0, .operation = "", .nth = nth, .os_errno = 5, .persistent = false});
     const auto result = scene.command(world(), &faulty);

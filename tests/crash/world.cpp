@@ -71,14 +71,25 @@ std::string describe(const fs::path& path) {
 
 WorldHost::WorldHost() : real_(io::make_posix_host()) {}
 io::TimeStamp WorldHost::now() { return real_->now(); }
-std::chrono::nanoseconds WorldHost::monotonic() { return real_->monotonic(); }
+// Every question takes a millisecond, so that what is done at intervals is done at the same calls in every run.
+std::chrono::nanoseconds WorldHost::monotonic() { return time_ += std::chrono::milliseconds(1); }
 std::chrono::nanoseconds WorldHost::since_boot() { return std::chrono::seconds(10); }
 Result<void> WorldHost::random(io::Bytes into) { return real_->random(into); }
 Result<void> WorldHost::ask_to_end(int process) { return real_->ask_to_end(process); }
-Result<io::ProcessOutcome> WorldHost::run(const io::ProcessRequest&) {
+Result<io::ProcessOutcome> WorldHost::run(const io::ProcessRequest& request) {
+  const std::string name = fs::path(request.executable).filename();
+  runs.push_back({.name = name, .environment = request.environment});
+  if (during_run) during_run(name);
+  if (name == "migrate-config" && migration) return migration(request);
+  if (const auto found = outcomes.find(name); found != outcomes.end()) return found->second;
   io::ProcessOutcome outcome;
-  outcome.exit_status = health_exit_status;
+  outcome.exit_status = name == "check" ? health_exit_status : 0;
   return outcome;
+}
+std::vector<std::string> WorldHost::names_run() const {
+  std::vector<std::string> names;
+  for (const Run& one : runs) names.push_back(one.name);
+  return names;
 }
 
 World::World() : folder_(temporary_.path() + "/world"), storage_(io::make_posix_storage()) {
@@ -115,6 +126,7 @@ void World::make_bundle(int version) {
   bundle::CreateRequest request;
   request.description.version = "1.0." + name;
   request.description.compatible = {"world"};
+  request.description.config = bundle::ConfigSchema{.schema = version, .readable_by = version};
   request.images = {{.volume = "rootfs", .path = at("v" + name + ".img")}};
   request.identity.certificate_pem = read_all(at("signer.pem"));
   request.identity.key_pem = read_all(at("signer.key"));
@@ -149,9 +161,21 @@ void World::reset() {
   write_all(at("slot-b.img"), std::string(kSlotBytes, 'r'));
   write_all(at("env.img"), std::string(2 * kEnvironmentBytes, '\xff'));
   fs::remove(at("store.img"));
+  fs::remove(at("hooks.d/migrate-config"));
+  host_.migration = nullptr;
   fill_permanent();
   const auto provisioned = run(SlotId::a, [&](Engine& engine) { return engine.provision(at("v1.skb"), false); });
   ASSERT_FALSE(provisioned.failure) << provisioned.failure->error.message;
+}
+
+void World::set_hook(const std::string& name, bool present) const {
+  const std::string path = at("hooks.d/" + name);
+  if (!present) {
+    fs::remove(path);
+    return;
+  }
+  write_all(path, "#!/bin/sh\n");
+  chmod(path.c_str(), 0755);
 }
 
 void World::save() {
@@ -290,6 +314,11 @@ void World::write_file(const std::string& path, const std::string& contents) con
 void World::remove_file(const std::string& path) const { fs::remove_all(at("permanent/" + path)); }
 void World::append_log(const std::string& line) const {
   std::ofstream(at("permanent/log/system.log"), std::ios::app) << line << '\n';
+}
+void World::give_migration(std::function<io::ProcessOutcome(const io::ProcessRequest&)> migration) {
+  write_all(at("hooks.d/migrate-config"), "#!/bin/sh\n");
+  chmod(at("hooks.d/migrate-config").c_str(), 0755);
+  host_.migration = std::move(migration);
 }
 bool World::own_directory_is_empty() const { return fs::is_empty(at("permanent/.slotkeeper")); }
 

@@ -2,6 +2,7 @@
 // engine on top. Small, so that a test can cut the power at every single call.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -46,10 +47,23 @@ class WorldHost final : public io::Host {
 
   void reboot() { ++boots_; }
   int health_exit_status = 0;
+  /// Takes the part of the hook `migrate-config`; empty: it ends with 0 and does nothing.
+  std::function<io::ProcessOutcome(const io::ProcessRequest&)> migration;
+
+  /// Programs that were run: name and environment.
+  struct Run {
+    std::string name;
+    std::vector<std::string> environment;
+  };
+  std::vector<Run> runs;
+  std::map<std::string, io::ProcessOutcome> outcomes;                 ///< by name, instead of success
+  std::function<void(const std::string& name)> during_run = nullptr;  ///< called in the middle of it
+  [[nodiscard]] std::vector<std::string> names_run() const;
 
  private:
   std::unique_ptr<io::Host> real_;
   int boots_ = 1;
+  std::chrono::nanoseconds time_{0};
 };
 
 class World {
@@ -90,10 +104,14 @@ class World {
   void write_file(const std::string& path, const std::string& contents) const;  ///< below the permanent partition
   void remove_file(const std::string& path) const;
   void append_log(const std::string& line) const;
+  /// From now on the firmware that runs has a hook `migrate-config` that does this.
+  void give_migration(std::function<io::ProcessOutcome(const io::ProcessRequest&)> migration);
   [[nodiscard]] bool own_directory_is_empty() const;
 
   [[nodiscard]] WorldHost& host() { return host_; }
-  [[nodiscard]] const RecordingSink& sink() const { return *sink_; }
+  [[nodiscard]] RecordingSink& sink() const { return *sink_; }
+  /// Puts an executable hook into the hook directory, or takes it away.
+  void set_hook(const std::string& name, bool present = true) const;
   [[nodiscard]] const std::string& path() const { return folder_; }
 
  private:

@@ -7,7 +7,7 @@
 #include <cstdlib>
 #include <vector>
 
-#include "partitions/aligned_buffer.hpp"
+#include "partitions/io/aligned_buffer.hpp"
 #include "partitions/state_store_layout.hpp"
 
 namespace {

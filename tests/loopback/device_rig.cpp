@@ -112,7 +112,7 @@ DeviceRig::DeviceRig(const RigSettings& settings) {
 DeviceRig::~DeviceRig() = default;
 
 void DeviceRig::make_permanent(const RigSettings& settings) {
-  make_ext4(folder_ / "permanent.img", settings.permanent_bytes);
+  make_ext4(folder_ / "permanent.img", settings.permanent_bytes, settings.reserved_percent);
   permanent_loop_ = attach(folder_ / "permanent.img");
   mount_permanent();
   for (const char* name : {"network", "network/vpn", "services", "terminals", "state", "log", "log/security",

@@ -20,6 +20,7 @@ namespace slotkeeper::test {
 struct RigSettings {
   std::uint64_t slot_bytes = 16ull << 20;
   std::uint64_t permanent_bytes = 12ull << 20;
+  unsigned int reserved_percent = 0;  ///< of the permanent partition, for root
   std::uint64_t store_bytes = 8ull << 20;
   bool provisioned = true;
   bool second_volume = false;  ///< slots have a volume `data`, too, of 4 MiB

@@ -514,14 +514,14 @@ INSTANTIATE_TEST_SUITE_P(
                 "not-supported-yet",
                 "signatures-required",
                 {}},
-        Refusal{"QuiesceHook",
+        Refusal{"EventHook",
                 [](DeviceRig& device) {
-                  write_file(device.path("hooks.d/quiesce"), "#!/bin/sh\n", 0755);
+                  write_file(device.path("hooks.d/event"), "#!/bin/sh\n", 0755);
                   return install_good();
                 },
                 2,
                 "not-supported-yet",
-                "quiesce",
+                "event",
                 {}},
         Refusal{"TokenKey",
                 [](DeviceRig& device) {

@@ -3,104 +3,9 @@
 #include <algorithm>
 #include <utility>
 
-#include "partitions/io/posix_call.hpp"
+#include "tests/support/fault_plan.hpp"
 
 namespace slotkeeper::test {
-
-/// What goes wrong when, and what was called so far.
-class FaultStorage::Plan {
- public:
-  void set(const Fault& fault) {
-    const std::lock_guard lock(mutex_);
-    faults_.push_back({.fault = fault, .matches = 0});
-  }
-  void cut_power_after(std::uint64_t call) {
-    const std::lock_guard lock(mutex_);
-    last_call_ = call;
-  }
-  void flip_bit_in_read(std::uint64_t nth, std::uint64_t bit) {
-    const std::lock_guard lock(mutex_);
-    reads_until_flip_ = nth;
-    flipped_bit_ = bit;
-  }
-  void reset() {
-    const std::lock_guard lock(mutex_);
-    faults_.clear();
-    sites_.clear();
-    calls_ = faults_met_ = reads_until_flip_ = 0;
-    last_failed_.clear();
-    last_call_.reset();
-  }
-  [[nodiscard]] std::uint64_t calls() const {
-    const std::lock_guard lock(mutex_);
-    return calls_;
-  }
-  [[nodiscard]] std::uint64_t faults_met() const {
-    const std::lock_guard lock(mutex_);
-    return faults_met_;
-  }
-  [[nodiscard]] std::string last_failed() const {
-    const std::lock_guard lock(mutex_);
-    return last_failed_;
-  }
-  [[nodiscard]] std::map<CallSite, std::uint64_t> sites() const {
-    const std::lock_guard lock(mutex_);
-    return sites_;
-  }
-
-  /// Counts a call; its error when it is to fail.
-  [[nodiscard]] Result<void> meet(std::string_view operation, const std::string& object, io::Caller caller) {
-    const std::lock_guard lock(mutex_);
-    const CallSite site{.file = caller.file_name(), .line = caller.line(), .operation = std::string(operation)};
-    ++sites_[site];
-    ++calls_;
-    if (last_call_ && calls_ > *last_call_) {
-      ++faults_met_;
-      return make_error(Errc::internal, object + ": power cut before " + site.operation);
-    }
-    std::optional<int> failure;
-    for (Armed& armed : faults_) {
-      if (!matches(armed.fault, site)) continue;
-      ++armed.matches;
-      const bool due = armed.matches == armed.fault.nth || (armed.fault.persistent && armed.matches > armed.fault.nth);
-      if (due && !failure) failure = armed.fault.os_errno;
-    }
-    if (!failure) return success();
-    ++faults_met_;
-    last_failed_ = site.operation;
-    Error error = io::call_failed(site.operation + " (injected)", object, *failure);
-    if (operation.starts_with("sync")) return std::move(error).with_code(Errc::sync_failed);
-    return error;
-  }
-
-  void falsify(io::Bytes read) {
-    const std::lock_guard lock(mutex_);
-    if (reads_until_flip_ == 0 || --reads_until_flip_ != 0 || read.empty()) return;
-    ++faults_met_;
-    const std::uint64_t bit = flipped_bit_ % (read.size() * 8);
-    read[bit / 8] ^= std::byte{1} << (bit % 8);
-  }
-
- private:
-  struct Armed {
-    Fault fault;
-    std::uint64_t matches;
-  };
-  static bool matches(const Fault& fault, const CallSite& site) {
-    return site.file.ends_with(fault.file) && (fault.line == 0 || fault.line == site.line) &&
-           (fault.operation.empty() || fault.operation == site.operation);
-  }
-
-  mutable std::mutex mutex_;
-  std::vector<Armed> faults_;
-  std::map<CallSite, std::uint64_t> sites_;
-  std::uint64_t calls_ = 0;
-  std::uint64_t faults_met_ = 0;
-  std::optional<std::uint64_t> last_call_;
-  std::string last_failed_;
-  std::uint64_t reads_until_flip_ = 0;
-  std::uint64_t flipped_bit_ = 0;
-};
 
 namespace {
 
@@ -285,6 +190,10 @@ class FaultDirectory final : public io::Directory {
     SK_TRY(plan_.meet("set_extended_attribute_of", name() + "/" + path, caller));
     return real_->set_extended_attribute_of(path, attribute, caller);
   }
+  Result<bool> do_clear_write_protection_of(const std::string& path, io::Caller caller) override {
+    SK_TRY(plan_.meet("clear_write_protection_of", name() + "/" + path, caller));
+    return real_->clear_write_protection_of(path, caller);
+  }
   Result<void> do_remove_extended_attribute_of(const std::string& path, const std::string& attribute,
                                                io::Caller caller) override {
     SK_TRY(plan_.meet("remove_extended_attribute_of", name() + "/" + path, caller));
@@ -315,6 +224,28 @@ class FaultDirectory final : public io::Directory {
   FaultStorage::Plan& plan_;
 };
 
+class FaultFreeze final : public io::Freeze {
+ public:
+  FaultFreeze(std::unique_ptr<io::Freeze> real, std::string path, FaultStorage::Plan& plan)
+      : real_(std::move(real)), path_(std::move(path)), plan_(plan) {}
+  ~FaultFreeze() override {
+    const bool stays = plan_.power_is_cut() && real_->holds();
+    real_.reset();
+    if (stays && plan_.simulates_freezes) plan_.frozen.insert(path_);
+  }
+  [[nodiscard]] bool holds() override { return real_->holds(); }
+  Result<io::ThawFacts> thaw() override {
+    SK_TRY(plan_.meet("thaw", path_, io::Caller::current()));
+    return real_->thaw();
+  }
+  [[nodiscard]] int freezer() const override { return real_->freezer(); }
+
+ private:
+  std::unique_ptr<io::Freeze> real_;
+  std::string path_;
+  FaultStorage::Plan& plan_;
+};
+
 }  // namespace
 
 FaultStorage::FaultStorage(io::Storage& real) : real_(real), plan_(std::make_unique<Plan>()) {}
@@ -324,6 +255,11 @@ void FaultStorage::set(const Fault& fault) { plan_->set(fault); }
 void FaultStorage::cut_power_after(std::uint64_t call) { plan_->cut_power_after(call); }
 void FaultStorage::flip_bit_in_read(std::uint64_t nth, std::uint64_t bit) { plan_->flip_bit_in_read(nth, bit); }
 void FaultStorage::reset() { plan_->reset(); }
+void FaultStorage::simulate_freezes() { plan_->simulates_freezes = true; }
+std::uint64_t FaultStorage::writes_while_frozen() const { return plan_->writes_while_frozen; }
+std::uint64_t FaultStorage::freezes() const { return plan_->freezes; }
+bool FaultStorage::is_frozen() const { return !plan_->frozen.empty(); }
+void FaultStorage::thaw_all() { plan_->frozen.clear(); }
 std::uint64_t FaultStorage::calls() const { return plan_->calls(); }
 std::map<CallSite, std::uint64_t> FaultStorage::calls_by_site() const { return plan_->sites(); }
 std::uint64_t FaultStorage::faults_met() const { return plan_->faults_met(); }
@@ -372,6 +308,16 @@ Result<std::optional<std::uint64_t>> FaultStorage::do_filesystem_errors(const st
   return real_.filesystem_errors(path, caller);
 }
 
+Result<io::StorageHealth> FaultStorage::do_health_of(const std::string& path, io::Caller caller) {
+  SK_TRY(plan_->meet("health_of", path, caller));
+  return real_.health_of(path, caller);
+}
+
+Result<std::optional<std::uint64_t>> FaultStorage::do_bytes_written(const std::string& path, io::Caller caller) {
+  SK_TRY(plan_->meet("bytes_written", path, caller));
+  return real_.bytes_written(path, caller);
+}
+
 Result<io::DeviceIdentity> FaultStorage::do_root_device(io::Caller caller) {
   SK_TRY(plan_->meet("root_device", "the machine", caller));
   return real_.root_device(caller);
@@ -380,6 +326,27 @@ Result<io::DeviceIdentity> FaultStorage::do_root_device(io::Caller caller) {
 Result<std::string> FaultStorage::do_kernel_command_line(io::Caller caller) {
   SK_TRY(plan_->meet("kernel_command_line", "the machine", caller));
   return real_.kernel_command_line(caller);
+}
+
+Result<std::unique_ptr<io::Freeze>> FaultStorage::do_freeze(const std::string& path, std::chrono::milliseconds limit,
+                                                            io::Caller caller) {
+  SK_TRY(plan_->meet("freeze", path, caller));
+  auto begun = plan_->simulates_freezes ? simulate_freeze(plan_->frozen, path) : real_.freeze(path, limit, caller);
+  if (!begun.has_value()) return begun;
+  ++plan_->freezes;
+  return std::make_unique<FaultFreeze>(std::move(begun).assume_value(), path, *plan_);
+}
+
+Result<bool> FaultStorage::do_thaw(const std::string& path, io::Caller caller) {
+  SK_TRY(plan_->meet("thaw", path, caller));
+  if (plan_->simulates_freezes) return plan_->frozen.erase(path) != 0;
+  return real_.thaw(path, caller);
+}
+
+Result<std::vector<std::string>> FaultStorage::do_lying_on(const std::string& filesystem,
+                                                           const std::vector<std::string>& paths, io::Caller caller) {
+  SK_TRY(plan_->meet("lying_on", filesystem, caller));
+  return real_.lying_on(filesystem, paths, caller);
 }
 
 }  // namespace slotkeeper::test

@@ -47,6 +47,15 @@ class FaultStorage final : public io::Storage {
   void cut_power_after(std::uint64_t call);
   /// Turns over bit `bit` (modulo what was read) in the result of the n-th `read_at` from now, counted from 1.
   void flip_bit_in_read(std::uint64_t nth, std::uint64_t bit);
+  /// Freezes are simulated from now on, also where the real filesystem cannot be frozen: what would change anything on
+  /// a frozen one fails with EDEADLK and is counted in `writes_while_frozen`. A power cut leaves it frozen, as the
+  /// death of engine and freezer does.
+  void simulate_freezes();
+  [[nodiscard]] std::uint64_t writes_while_frozen() const;
+  [[nodiscard]] std::uint64_t freezes() const;
+  [[nodiscard]] bool is_frozen() const;
+  void thaw_all();  ///< as a restart of the machine does
+
   /// Forgets faults and counts.
   void reset();
 
@@ -67,8 +76,15 @@ class FaultStorage final : public io::Storage {
   Result<std::string> do_holder_of(const std::string& path, io::Caller caller) override;
   Result<std::optional<int>> do_lock_holder(const std::string& path, io::Caller caller) override;
   Result<std::optional<std::uint64_t>> do_filesystem_errors(const std::string& path, io::Caller caller) override;
+  Result<io::StorageHealth> do_health_of(const std::string& path, io::Caller caller) override;
+  Result<std::optional<std::uint64_t>> do_bytes_written(const std::string& path, io::Caller caller) override;
   Result<io::DeviceIdentity> do_root_device(io::Caller caller) override;
   Result<std::string> do_kernel_command_line(io::Caller caller) override;
+  Result<std::unique_ptr<io::Freeze>> do_freeze(const std::string& path, std::chrono::milliseconds limit,
+                                                io::Caller caller) override;
+  Result<bool> do_thaw(const std::string& path, io::Caller caller) override;
+  Result<std::vector<std::string>> do_lying_on(const std::string& filesystem, const std::vector<std::string>& paths,
+                                               io::Caller caller) override;
 
  private:
   io::Storage& real_;

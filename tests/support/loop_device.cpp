@@ -84,9 +84,9 @@ void make_file(const std::string& path, std::uint64_t size_bytes) {
   std::filesystem::resize_file(path, size_bytes);
 }
 
-void make_ext4(const std::string& path, std::uint64_t size_bytes) {
+void make_ext4(const std::string& path, std::uint64_t size_bytes, unsigned int reserved_percent) {
   make_file(path, size_bytes);
-  run_tool({"mkfs.ext4", "-q", "-F", "-b", "1024", "-m", "0", path});
+  run_tool({"mkfs.ext4", "-q", "-F", "-b", "1024", "-m", std::to_string(reserved_percent), path});
 }
 
 }  // namespace slotkeeper::test

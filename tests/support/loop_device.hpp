@@ -44,6 +44,6 @@ class MountedFilesystem {
 
 /// Makes a file of this size, with an ext4 filesystem in it (blocks of 1 KiB, so that it may be tiny).
 void make_file(const std::string& path, std::uint64_t size_bytes);
-void make_ext4(const std::string& path, std::uint64_t size_bytes);
+void make_ext4(const std::string& path, std::uint64_t size_bytes, unsigned int reserved_percent = 0);
 
 }  // namespace slotkeeper::test

@@ -197,7 +197,9 @@ class MemoryDirectory final : public io::Directory {
   Result<void> do_visit_entries(const std::function<Result<void>(const io::DirectoryEntry&)>&, io::Caller) override {
     return none();
   }
-  Result<io::EntryStatus> do_status_of(Text, io::Caller) override { return none(); }
+  Result<io::EntryStatus> do_status_of(Text path, io::Caller caller) override {
+    return storage_.do_status_of(path_ + "/" + path, caller);
+  }
   Result<std::string> do_read_symlink(Text, io::Caller) override { return none(); }
   Result<void> do_create_directory(Text, std::uint32_t, io::Caller) override { return none(); }
   Result<void> do_create_symlink(Text, Text, io::Caller) override { return none(); }
@@ -210,8 +212,13 @@ class MemoryDirectory final : public io::Directory {
   Result<std::vector<io::ExtendedAttribute>> do_extended_attributes_of(Text, io::Caller) override { return none(); }
   Result<void> do_set_extended_attribute_of(Text, const io::ExtendedAttribute&, io::Caller) override { return none(); }
   Result<void> do_remove_extended_attribute_of(Text, Text, io::Caller) override { return none(); }
+  Result<bool> do_clear_write_protection_of(Text, io::Caller) override { return none(); }
   Result<void> do_sync_filesystem(io::Caller) override { return none(); }
-  Result<io::SpaceFacts> do_space(io::Caller) override { return none(); }
+  Result<io::SpaceFacts> do_space(io::Caller) override {
+    const auto known = storage_.space.find(path_);
+    if (known == storage_.space.end()) return none();
+    return known->second;
+  }
 
  private:
   [[nodiscard]] Error none() const { return fault(EOPNOTSUPP, path_ + " is a directory in name only"); }
@@ -273,6 +280,7 @@ void MemoryStorage::crash(std::uint64_t seed) {
     node->unflushed.clear();
     node->is_locked = node->is_claimed = false;
   }
+  frozen_.clear();
   ++boot_;
   power_is_cut_ = false;
   plan_faults({});
@@ -352,8 +360,30 @@ Result<std::optional<int>> MemoryStorage::do_lock_holder(const std::string& path
   return node->is_locked ? std::optional<int>(1) : std::nullopt;
 }
 
-Result<std::optional<std::uint64_t>> MemoryStorage::do_filesystem_errors(const std::string&, io::Caller) {
-  return std::optional<std::uint64_t>();
+Result<std::unique_ptr<io::Freeze>> MemoryStorage::do_freeze(const std::string& path, std::chrono::milliseconds,
+                                                             io::Caller) {
+  SK_TRY(check_power());
+  return simulate_freeze(frozen_, path);
+}
+
+Result<bool> MemoryStorage::do_thaw(const std::string& path, io::Caller) {
+  SK_TRY(check_power());
+  return frozen_.erase(path) != 0;
+}
+
+Result<std::optional<std::uint64_t>> MemoryStorage::do_filesystem_errors(const std::string& path, io::Caller) {
+  const auto known = errors_counted.find(path);
+  return known == errors_counted.end() ? std::optional<std::uint64_t>() : std::optional(known->second);
+}
+
+Result<io::StorageHealth> MemoryStorage::do_health_of(const std::string& path, io::Caller) {
+  const auto known = health.find(path);
+  return known == health.end() ? io::StorageHealth() : known->second;
+}
+
+Result<std::optional<std::uint64_t>> MemoryStorage::do_bytes_written(const std::string& path, io::Caller) {
+  const auto known = written.find(path);
+  return known == written.end() ? std::optional<std::uint64_t>() : std::optional(known->second);
 }
 
 }  // namespace slotkeeper::test

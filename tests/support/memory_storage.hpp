@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "partitions/io/storage.hpp"
+#include "tests/support/simulated_freeze.hpp"
 
 namespace slotkeeper::test {
 
@@ -63,7 +64,12 @@ class MemoryStorage final : public io::Storage {
   std::vector<io::Mount> mount_table;
   std::map<std::string, std::string> holders;               ///< path to who holds it
   std::map<std::string, std::vector<std::string>> backing;  ///< of paths, instead of their own
+  std::map<std::string, io::SpaceFacts> space;              ///< of the filesystem of a directory
+  std::map<std::string, std::uint64_t> errors_counted;      ///< by the filesystem of a path
+  std::map<std::string, io::StorageHealth> health;          ///< of paths
+  std::map<std::string, std::uint64_t> written;             ///< bytes that the device below a path has taken
   std::map<std::string, std::uint64_t> filesystem_of;       ///< device number that status_of reports for a path
+  std::vector<std::string> on_frozen_filesystem;            ///< what `lying_on` finds
 
  protected:
   Result<std::unique_ptr<io::File>> do_open_file(const std::string& path, io::OpenMode mode, io::Caller) override;
@@ -73,9 +79,18 @@ class MemoryStorage final : public io::Storage {
   Result<std::vector<io::Mount>> do_mounts(io::Caller) override { return mount_table; }
   Result<std::string> do_holder_of(const std::string& path, io::Caller) override;
   Result<std::optional<int>> do_lock_holder(const std::string& path, io::Caller) override;
-  Result<std::optional<std::uint64_t>> do_filesystem_errors(const std::string&, io::Caller) override;
+  Result<std::optional<std::uint64_t>> do_filesystem_errors(const std::string& path, io::Caller) override;
+  Result<io::StorageHealth> do_health_of(const std::string& path, io::Caller) override;
+  Result<std::optional<std::uint64_t>> do_bytes_written(const std::string& path, io::Caller) override;
   Result<io::DeviceIdentity> do_root_device(io::Caller) override { return root; }
   Result<std::string> do_kernel_command_line(io::Caller) override { return command_line; }
+  Result<std::unique_ptr<io::Freeze>> do_freeze(const std::string& path, std::chrono::milliseconds limit,
+                                                io::Caller) override;
+  Result<bool> do_thaw(const std::string& path, io::Caller) override;
+  Result<std::vector<std::string>> do_lying_on(const std::string&, const std::vector<std::string>&,
+                                               io::Caller) override {
+    return on_frozen_filesystem;
+  }
 
  private:
   friend class MemoryFile;
@@ -96,6 +111,7 @@ class MemoryStorage final : public io::Storage {
   std::uint64_t boot_ = 0;  ///< files remember in which boot they were opened
   std::uint64_t numbers_ = 0;
   bool power_is_cut_ = false;
+  FrozenPaths frozen_;
 };
 
 }  // namespace slotkeeper::test

@@ -40,7 +40,9 @@ bool is_restored(const std::string& path) {
 PermanentPartition::PermanentPartition(const Ext4Options& options) : storage_(io::make_posix_storage()) {
   make_file(image(), options.size_bytes);
   std::vector<std::string> command = {"mkfs.ext4", "-q", "-F", "-b", std::to_string(options.block_bytes)};
-  command.insert(command.end(), {"-m", std::to_string(options.reserved_percent), "-I", "256"});
+  command.insert(command.end(), {"-m", std::to_string(options.reserved_percent)});
+  command.insert(command.end(), {"-I", std::to_string(options.inode_bytes)});
+  if (!options.features.empty()) command.insert(command.end(), {"-O", options.features});
   if (options.inodes != 0) command.insert(command.end(), {"-N", std::to_string(options.inodes)});
   command.push_back(image());
   run_tool(command);
@@ -48,14 +50,27 @@ PermanentPartition::PermanentPartition(const Ext4Options& options) : storage_(io
   mount_.emplace(device_->path(), folder_ / "mount");
 }
 
-PermanentPartition::PermanentPartition(const ImageOf& original) : storage_(io::make_posix_storage()) {
-  run_tool({"cp", "--sparse=always", original.path, image()});
+PermanentPartition::PermanentPartition(const OtherFilesystem& other)
+    : copy_options_(other.name == "xfs" ? "nouuid" : ""), storage_(io::make_posix_storage()) {
+  make_file(image(), other.size_bytes);
+  std::vector<std::string> command = {"mkfs." + other.name, "-q", "-f"};
+  command.insert(command.end(), other.arguments.begin(), other.arguments.end());
+  command.push_back(image());
+  run_tool(command);
   device_.emplace(image());
   mount_.emplace(device_->path(), folder_ / "mount");
 }
 
+PermanentPartition::PermanentPartition(const ImageOf& original)
+    : copy_options_(original.mount_options), storage_(io::make_posix_storage()) {
+  run_tool({"cp", "--sparse=always", original.path, image()});
+  device_.emplace(image());
+  mount_.emplace(device_->path(), folder_ / "mount", copy_options_);
+}
+
 std::unique_ptr<PermanentPartition> PermanentPartition::after_power_cut() const {
-  return std::unique_ptr<PermanentPartition>(new PermanentPartition(ImageOf{image()}));
+  return std::unique_ptr<PermanentPartition>(
+      new PermanentPartition(ImageOf{.path = image(), .mount_options = copy_options_}));
 }
 
 std::unique_ptr<io::Directory> PermanentPartition::open() {
@@ -105,7 +120,7 @@ std::string noise(std::size_t size, std::uint64_t seed) {
 void fill_bytes(const std::string& folder) {
   const std::string block(64 * 1024, 'x');
   // Large pieces first, then single bytes in new files until not even one more has room.
-  const int file = ::open((folder + "/filler").c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
+  const int file = ::open((folder + "/filler").c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
   if (file < 0) throw std::runtime_error("cannot make the filler");
   for (std::size_t piece = block.size(); piece > 0;) {
     if (::write(file, block.data(), piece) == static_cast<ssize_t>(piece)) continue;
@@ -123,6 +138,16 @@ void fill_inodes(const std::string& folder) {
     if (file < 0) throw std::runtime_error("cannot make a filler");
     ::close(file);
   }
+}
+
+bool is_full(const std::string& file) {
+  const int opened = ::open(file.c_str(), O_WRONLY | O_CLOEXEC | O_APPEND);
+  if (opened < 0) throw std::runtime_error("cannot open " + file);
+  const std::string block(4096, 'x');
+  const bool full = ::write(opened, block.data(), block.size()) < static_cast<ssize_t>(block.size());
+  ::fsync(opened);
+  ::close(opened);
+  return full;
 }
 
 void make_zoo(const std::string& root) {

@@ -4,6 +4,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "partitions/io/storage.hpp"
 #include "partitions/permanent/classes.hpp"
@@ -22,11 +23,21 @@ struct Ext4Options {
   std::uint64_t block_bytes = 1024;
   std::uint64_t inodes = 0;  ///< 0: what mkfs.ext4 thinks right
   unsigned int reserved_percent = 0;
+  unsigned int inode_bytes = 256;
+  std::string features = {};  ///< as mkfs.ext4 -O takes them
+};
+
+/// Another filesystem, made by its own mkfs with these further arguments.
+struct OtherFilesystem {
+  std::string name;  ///< "xfs", "btrfs"
+  std::uint64_t size_bytes = 0;
+  std::vector<std::string> arguments = {};
 };
 
 class PermanentPartition {
  public:
   explicit PermanentPartition(const Ext4Options& options = {});
+  explicit PermanentPartition(const OtherFilesystem& other);
 
   [[nodiscard]] const std::string& path() const { return mount_->path(); }
   [[nodiscard]] std::string operator/(const std::string& name) const { return path() + "/" + name; }
@@ -40,10 +51,12 @@ class PermanentPartition {
  private:
   struct ImageOf {
     std::string path;
+    std::string mount_options;
   };
   explicit PermanentPartition(const ImageOf& original);
 
   TemporaryDirectory folder_;
+  std::string copy_options_;  ///< with which a copy of this filesystem may be mounted beside it
   std::optional<LoopDevice> device_;
   std::optional<MountedFilesystem> mount_;
   std::unique_ptr<io::Storage> storage_;
@@ -61,6 +74,8 @@ void put_time(const std::string& path, std::int64_t seconds, std::int64_t nanose
 /// Fill the filesystem with files in an existing folder until not a byte, or not an inode, is left.
 void fill_bytes(const std::string& folder);
 void fill_inodes(const std::string& folder);
+/// Whether not even root can write one more block into this file (ext4 shows blocks as free that nobody gets).
+[[nodiscard]] bool is_full(const std::string& file);
 
 /// Files of every sort, in the classes of `usual_classes`.
 void make_zoo(const std::string& root);

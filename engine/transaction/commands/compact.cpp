@@ -1,40 +1,74 @@
 #include "engine/transaction/commands/commands.hpp"
-#include "partitions/permanent/compaction.hpp"
+#include "engine/transaction/compacting.hpp"
 
 namespace slotkeeper {
+namespace {
+
+std::string count_of(std::uint64_t count, std::string_view what) {
+  return std::to_string(count) + " " + std::string(what) + (count == 1 ? "" : "s");
+}
+
+/// "2 files removed, 1 expired log dropped, 3 logs compressed".
+std::string summary(std::uint64_t removed, std::uint64_t dropped, std::uint64_t compressed) {
+  std::string text;
+  const auto add = [&](std::uint64_t count, std::string_view what, std::string_view done) {
+    if (count == 0) return;
+    text += (text.empty() ? "" : ", ") + count_of(count, what) + " " + std::string(done);
+  };
+  add(removed, "file", "removed");
+  add(dropped, "expired log", "dropped");
+  add(compressed, "log", "compressed");
+  return text.empty() ? "nothing done" : text;
+}
+
+std::string planned_summary(const permanent::CompactionPlan& plan) {
+  using Kind = permanent::CompactionAction::Kind;
+  std::uint64_t counts[3] = {};
+  for (const auto& action : plan.actions) ++counts[static_cast<std::size_t>(action.kind)];
+  return summary(counts[static_cast<std::size_t>(Kind::remove_disposable)],
+                 counts[static_cast<std::size_t>(Kind::drop_expired)],
+                 counts[static_cast<std::size_t>(Kind::compress)]);
+}
+
+Result<CommandResult> compact(Device& device, bool dry_run) {
+  const Configuration& configuration = device.configuration();
+  if (!dry_run) SK_TRY(finish_compaction(device));
+  SK_TRY_ASSIGN(auto root, device.open_permanent());
+  SK_TRY_ASSIGN(const auto inventory,
+                permanent::take_inventory(*root, configuration.classes, permanent::HashScope::nothing, device.sink()));
+  SK_TRY_ASSIGN(const auto limits, compaction_limits(device));
+  SK_TRY_ASSIGN(const auto plan, permanent::plan_compaction(*root, inventory, configuration.classes, limits));
+  for (const auto& action : plan.actions) device.sink().planned_write(planned_write_of(action));
+  for (const auto& left : plan.left_alone.named()) {
+    device.sink().notice("left alone " + left.path + ": " + std::string(text_of(left.reason)));
+  }
+  permanent::CompactionReport report;
+  if (!dry_run) {
+    SK_TRY_ASSIGN(report, permanent::carry_out(*root, plan, scratch_areas(device), device.sink()));
+  }
+  SK_TRY(root->close());
+  report_compaction(device, plan, report);
+  if (plan.actions.empty() && !device.wrote) return answer(device, Outcome::nothing_to_do, "Nothing to compact.");
+  if (dry_run) {
+    return answer(
+        device, Outcome::ok,
+        "Would free at least " + std::to_string(plan.frees.bytes / 1024) + " KiB: " + planned_summary(plan) + ".");
+  }
+  return answer(device, Outcome::ok,
+                "Freed " + std::to_string(report.freed.bytes / 1024) +
+                    " KiB: " + summary(report.removed_files, report.dropped.size(), report.compressed.size()) + ".");
+}
+
+}  // namespace
+
 CommandResult run_compact(Device& device, bool dry_run) {
   if (!dry_run && device.has_open_transaction()) {
     return failure(device, wrong_state(device, "a transaction is open"), false);
   }
   device.phase = Phase::compact;
-  const auto run = [&]() -> Result<CommandResult> {
-    const Configuration& configuration = device.configuration();
-    SK_TRY_ASSIGN(auto root, device.open_permanent());
-    SK_TRY_ASSIGN(const auto inventory, permanent::take_inventory(*root, configuration.classes,
-                                                                  permanent::HashScope::nothing, device.sink()));
-    SK_TRY_ASSIGN(const auto plan, permanent::plan_compaction(*root, inventory, {}));
-    for (const auto& action : plan.actions) {
-      device.sink().planned_write({.where = "permanent partition", .what = "remove " + action.path, .bytes = 0});
-    }
-    permanent::CompactionReport report;
-    if (!dry_run) {
-      SK_TRY_ASSIGN(report, permanent::carry_out(*root, plan, device.sink()));
-    }
-    SK_TRY(root->close());
-    device.report.emplace_back("frees_bytes", plan.frees.bytes);
-    device.report.emplace_back("frees_inodes", plan.frees.inodes);
-    device.report.emplace_back("freed_bytes", report.freed.bytes);
-    device.report.emplace_back("removed_files", report.removed_files);
-    const std::string count = std::to_string(dry_run ? plan.actions.size() : report.removed_files) + " files, " +
-                              std::to_string((dry_run ? plan.frees.bytes : report.freed.bytes) / 1024) + " KiB";
-    auto result = plan.actions.empty()
-                      ? answer(device, Outcome::nothing_to_do, "Nothing to compact.")
-                      : answer(device, Outcome::ok, (dry_run ? "Would remove " : "Removed ") + count + ".");
-    result.transaction.reset();
-    return result;
-  };
-  auto result = run();
+  auto result = compact(device, dry_run);
   if (!result.has_value()) return failure(device, std::move(result).assume_error(), false);
+  result.assume_value().transaction.reset();
   return std::move(result).assume_value();
 }
 

@@ -2,6 +2,7 @@
 
 #include "engine/transaction/actions.hpp"
 #include "engine/transaction/commands/commands.hpp"
+#include "engine/transaction/configuration_fate.hpp"
 #include "engine/transaction/health.hpp"
 
 namespace slotkeeper {
@@ -34,6 +35,7 @@ CommandResult run_confirm(Device& device, bool force) {
   if (!device.has_open_transaction() || device.booted != device.record->target) {
     return answer(device, Outcome::nothing_to_do, "Nothing to do: no trial is running.");
   }
+  const bool was_over = device.record->state == State::withdrawing || device.record->state == State::restoring;
   // A trial that nobody saw yet is begun first; one whose confirmation was cut off is finished.
   auto recovered = recover_device(device);
   if (!recovered.has_value()) return failure(device, std::move(recovered).assume_error(), false);
@@ -42,6 +44,8 @@ CommandResult run_confirm(Device& device, bool force) {
     return answer(device, Outcome::confirmed, "Version " + record.image.version + " is confirmed.");
   }
   if (record.state != State::trial) {
+    auto held = was_over ? std::nullopt : reason_to_hold_back(device);
+    if (held) return failure(device, std::move(*held), false);  // the migration failed just now
     return failure(device, wrong_state(device, "the trial is over; restart the device"), false);
   }
   const auto elapsed = device.settings.host.since_boot() - std::chrono::seconds(record.trial_since_boot_s);

@@ -1,16 +1,15 @@
-#include <chrono>
-
 #include "engine/transaction/actions.hpp"
 #include "engine/transaction/commands/commands.hpp"
+#include "engine/transaction/compacting.hpp"
+#include "engine/transaction/hooks.hpp"
 #include "engine/transaction/update_transaction.hpp"
 
 namespace slotkeeper {
 namespace {
 
-constexpr auto kRebootHookLimit = std::chrono::seconds(60);
-
 /// Brings what an earlier command or a power cut left unfinished to its end. `wrong_state` while armed or in a trial.
 Result<void> finish_leftovers(Device& device) {
+  end_quiet_time_of_others(device);
   SK_TRY_ASSIGN(const auto facts, device.boot_facts());
   if (device.has_open_transaction()) {
     const NextStep next = decide(*device.record, facts);
@@ -34,18 +33,6 @@ Result<void> finish_leftovers(Device& device) {
   return success();
 }
 
-Result<void> reboot(Device& device) {
-  const std::string hook = device.configuration().hooks_directory + "/reboot";
-  const bool has_hook = device.storage().status_of(hook).has_value();
-  SK_TRY_ASSIGN(const auto outcome,
-                device.settings.host.run({.executable = has_hook ? hook : "/sbin/reboot",
-                                          .arguments = {},
-                                          .environment = {},
-                                          .time_limit = std::chrono::milliseconds(kRebootHookLimit)}));
-  if (outcome.exit_status == 0) return success();
-  return make_error(Errc::internal, "the reboot command ended with status " + std::to_string(outcome.exit_status));
-}
-
 }  // namespace
 
 CommandResult run_install(Device& device, const InstallRequest& request) {
@@ -53,6 +40,7 @@ CommandResult run_install(Device& device, const InstallRequest& request) {
   auto checks = find_health_checks(device.storage(), device.configuration());
   if (!checks.has_value()) return failure(device, std::move(checks).assume_error(), false);
   auto ready = finish_leftovers(device);
+  if (ready.has_value()) ready = finish_compaction(device);
   if (!ready.has_value()) return failure(device, std::move(ready).assume_error(), false);
   const auto previous = device.record ? std::optional(device.record->id) : std::nullopt;
   auto trial = update_transaction(device, {.location = request.location, .force = request.force});
@@ -83,7 +71,7 @@ CommandResult run_install(Device& device, const InstallRequest& request) {
                        "Version " + device.record->image.version + " is installed in " +
                            slot_text(device.record->target) + " and is tried at the next restart.");
   if (request.reboot) {
-    auto rebooted = reboot(device);
+    auto rebooted = reboot_device(device);
     if (!rebooted.has_value()) {
       device.sink().notice("the device could not be restarted: " + rebooted.assume_error().message);
     }

@@ -1,5 +1,8 @@
 #include "engine/transaction/commands/commands.hpp"
+#include "engine/transaction/forecast_report.hpp"
+#include "engine/transaction/steps/last_look.hpp"
 #include "engine/transaction/steps/preflight.hpp"
+#include "engine/transaction/steps/preflight_gates.hpp"
 #include "engine/transaction/update_transaction.hpp"
 
 namespace slotkeeper {
@@ -73,6 +76,7 @@ JsonArray weaknesses(const Device& device) {
     weaker.emplace_back("the baseline of slot " + std::string(name_of(device.facts.confirmed)) +
                         " was adopted as found; only a factory bundle proves what should be there");
   }
+  for (auto& sentence : wear_weaknesses(device)) weaker.emplace_back(std::move(sentence));
   auto mounts = device.settings.storage.mounts();
   if (mounts.has_value()) {
     for (const auto& mount : mounts.assume_value()) {
@@ -82,6 +86,7 @@ JsonArray weaknesses(const Device& device) {
       }
     }
   }
+  if (auto weakness = weakness_of_last_look(device)) weaker.emplace_back(std::move(*weakness));
   return weaker;
 }
 
@@ -114,16 +119,18 @@ Result<CommandResult> preflight(Device& device, const std::string& location) {
   SK_TRY(device.boot->read());
   SK_TRY_ASSIGN(const auto manifest, open_and_verify(device, location));
   SK_TRY_ASSIGN(const auto report, examine(device, manifest));
+  JsonObject forecast = forecast_members(report, device.configuration().classes);
+  device.sink().forecast(forecast);
   for (const auto& gate : report.gates) device.sink().gate(gate);
   for (const auto& write : report.writes) device.sink().planned_write(write);
   if (const auto* refusal = report.first_refusal()) {
-    return make_error(refusal->code, refusal->message)
-        .with_detail({"measured", static_cast<std::int64_t>(refusal->measured)})
-        .with_detail({"limit", static_cast<std::int64_t>(refusal->limit)})
-        .with_detail({"unit", refusal->unit});
+    CommandResult postponed = failed_command(refusal_error(*refusal), device.phase);
+    postponed.extra.emplace_back("forecast", std::move(forecast));
+    return postponed;
   }
   CommandResult result;
   result.outcome = Outcome::ok;
+  result.extra.emplace_back("forecast", std::move(forecast));
   result.extra.emplace_back("version", escape_bytes(manifest.manifest().version));
   result.extra.emplace_back("target", name_of(report.target));
   result.lines.push_back("Version " + manifest.manifest().version + " can be installed in slot " +

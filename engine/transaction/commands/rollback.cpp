@@ -1,6 +1,6 @@
 #include "engine/transaction/actions.hpp"
 #include "engine/transaction/commands/commands.hpp"
-#include "engine/transaction/rest.hpp"
+#include "engine/transaction/configuration_fate.hpp"
 
 namespace slotkeeper {
 namespace {
@@ -14,11 +14,17 @@ Result<void> check_revert(Device& device) {
   if (!damaged.empty()) {
     return wrong_state(device, slot_text(original) + " does not verify (volume " + damaged.front() + ")");
   }
-  if (!can_read_configuration(device.facts, original) && device.facts.snapshot_of != device.record->id) {
+  if (!can_read_configuration(device, original) && device.facts.snapshot_of != device.record->id) {
     return wrong_state(device, "the firmware in " + slot_text(original) +
                                    " cannot read the present configuration, and no older one is kept");
   }
   return success();
+}
+
+void report_fate_of_rollback(Device& device) {
+  if (!reported_fate(device).empty()) return;
+  const bool later = device.reboot_needed && device.record->restore_wanted;
+  report_fate(device, later ? ConfigurationFate::to_be_restored : ConfigurationFate::kept);
 }
 
 }  // namespace
@@ -46,6 +52,7 @@ CommandResult run_rollback(Device& device, bool to_previous) {
                        false);
       }
     }
+    report_fate_of_rollback(device);
     return answer(device, Outcome::rolled_back,
                   device.reboot_needed ? "The original firmware runs after the next restart."
                                        : "The update was rolled back; " + slot_text(device.booted) + " stays.");
@@ -61,10 +68,11 @@ CommandResult run_rollback(Device& device, bool to_previous) {
   auto possible = check_revert(device);
   if (!possible.has_value()) return failure(device, std::move(possible).assume_error(), false);
   device.record->revert = true;
-  device.record->restore_wanted = !can_read_configuration(device.facts, device.record->original);
+  device.record->restore_wanted = !can_read_configuration(device, device.record->original);
   set_cause(device, make_error(Errc::cancelled, "the operator asked for the previous firmware"), std::nullopt);
   auto withdrawn = carry_on(device, Event::revert_requested);
   if (!withdrawn.has_value()) return failure(device, std::move(withdrawn).assume_error(), false);
+  report_fate_of_rollback(device);
   return answer(device, Outcome::rolled_back,
                 "The previous firmware in " + slot_text(device.record->original) + " runs after the next restart.");
 }

@@ -1,5 +1,7 @@
 #include "engine/transaction/steps/check.hpp"
 
+#include "engine/transaction/steps/last_look.hpp"
+#include "engine/transaction/steps/settle.hpp"
 #include "partitions/permanent/reserve.hpp"
 
 namespace slotkeeper {
@@ -8,8 +10,8 @@ namespace {
 Result<void> check_fallback(Device& device) {
   const auto& baseline = device.facts[device.booted];
   SK_INVARIANT(baseline.has_value());  // preflight refuses without
-  SK_TRY_ASSIGN(const auto damaged,
-                damaged_volumes(device.settings, device.configuration().slots[device.booted], *baseline, Phase::check));
+  SK_TRY_ASSIGN(const auto damaged, damaged_volumes(device.settings, device.configuration().slots[device.booted],
+                                                    *baseline, Phase::check, &device.sink()));
   if (damaged.empty()) return success();
   return make_error(Errc::readback_mismatch, "slot " + std::string(name_of(device.booted)) +
                                                  " no longer reads as recorded (volume " + damaged.front() +
@@ -31,25 +33,30 @@ Result<void> check_filesystem(Device& device, const UpdatePlan& plan) {
   return success();
 }
 
-/// Compares configuration and state with the snapshot and takes it again where somebody edited them meanwhile.
+/// The snapshot reads as sealed, and what a rollback needs on the permanent partition is there.
+Result<void> check_secured(Device& device) {
+  StoreArea& area = device.store->area(AreaKind::snapshot_first);
+  SK_TRY(permanent::verify_snapshot(area, *device.record->first, device.sink()));
+  SK_TRY_ASSIGN(auto root, device.open_permanent());
+  SK_TRY_ASSIGN(const bool whole, permanent::reserve_is_whole(*root, area));
+  SK_TRY(root->close());
+  if (whole) return success();
+  return make_error(Errc::storage_full, "the reserve that a rollback needs on the permanent partition is damaged");
+}
+
+/// The configuration equals the snapshot, at an instant after which nothing long is done before the switch. It is
+/// secured again where somebody edited it meanwhile.
 Result<void> settle_configuration(Device& device) {
-  for (int attempt = 0;; ++attempt) {
-    SK_TRY_ASSIGN(auto root, device.open_permanent());
-    auto inventory =
-        permanent::take_inventory(*root, device.record->classes, permanent::HashScope::config_and_state, device.sink());
-    SK_TRY(root->close());
-    if (!inventory.has_value()) {
-      if (inventory.assume_error().code != Errc::config_busy) return std::move(inventory).as_failure();
-      return std::move(inventory).assume_error().with_code(Errc::config_drift);
-    }
-    if (inventory.assume_value().config_root == device.record->first->config_root) return success();
-    if (attempt == kSnapshotRetakesMax) {
-      return make_error(Errc::config_drift, "the configuration was changed " + std::to_string(attempt + 1) +
-                                                " times while the update secured it");
-    }
-    device.sink().notice("the configuration was changed during the update; it is secured again");
-    SK_TRY_ASSIGN(device.record->first, take_generation(device, AreaKind::snapshot_first));
-    SK_TRY(device.save_record());
+  SecuringRetries retries;
+  for (int looks = 1;; ++looks) {
+    const int before = retries.made;
+    SK_TRY_ASSIGN(const auto watch, settle(device, retries));
+    if (retries.made != before) SK_TRY(check_secured(device));
+    SK_TRY_ASSIGN(const auto look, take_last_look(device, watch));
+    if (look.paths.empty()) return success();
+    // What was touched need not differ from the snapshot: the next round reads it.
+    if (looks == kLastLooksMax) return drift_error(device, look.paths, looks);
+    device.settings.host.sleep(kSecuringPause);
   }
 }
 
@@ -60,15 +67,11 @@ Result<CommitReady> check_all(Device& device, const UpdatePlan& plan, const Chec
   device.phase = Phase::check;
   SK_TRY(device.sink().check_cancelled());
   SK_TRY(check_fallback(device));
+  SK_TRY(check_secured(device));
+  // What takes long is behind us: from here on the services of the device may be held still.
+  SK_TRY_ASSIGN(auto quiet, QuietTime::begin(device));
+  SK_TRY(device.sink().check_cancelled());
   SK_TRY(settle_configuration(device));
-  StoreArea& area = device.store->area(AreaKind::snapshot_first);
-  SK_TRY(permanent::verify_snapshot(area, *device.record->first, device.sink()));
-  SK_TRY_ASSIGN(auto root, device.open_permanent());
-  SK_TRY_ASSIGN(const bool whole, permanent::reserve_is_whole(*root, area));
-  SK_TRY(root->close());
-  if (!whole) {
-    return make_error(Errc::storage_full, "the reserve that a rollback needs on the permanent partition is damaged");
-  }
   SK_TRY(check_filesystem(device, plan));
   SK_TRY_ASSIGN(const auto facts, device.boot_facts());
   const auto expected = boot::only_slot(facts.environment, device.booted, device.attempts());
@@ -77,7 +80,7 @@ Result<CommitReady> check_all(Device& device, const UpdatePlan& plan, const Chec
                       "the boot environment no longer says what staging wrote: somebody else changed it");
   }
   SK_TRY(device.sink().check_cancelled());
-  return CommitReady(staged.slot());
+  return CommitReady(staged.slot(), std::move(quiet));
 }
 
 }  // namespace slotkeeper

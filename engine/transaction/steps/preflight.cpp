@@ -2,6 +2,11 @@
 
 #include <algorithm>
 
+#include "engine/transaction/compacting.hpp"
+#include "engine/transaction/expected_duration.hpp"
+#include "engine/transaction/steps/preflight_gates.hpp"
+#include "partitions/permanent/root_reserve.hpp"
+
 namespace slotkeeper {
 namespace {
 
@@ -56,48 +61,11 @@ Result<void> check_volumes(Device& device, const bundle::Manifest& manifest, con
   return success();
 }
 
-Result<permanent::Gate> fallback_gate(Device& device) {
-  permanent::Gate gate{
-      .code = Errc::fallback_damaged, .pass = true, .measured = 0, .limit = 0, .unit = "count", .message = {}};
-  const auto& baseline = device.facts[device.booted];
-  if (!baseline) {
-    gate.pass = false;
-    gate.measured = 1;
-    gate.message = "no checksums are recorded for the running slot " + std::string(name_of(device.booted));
-    return gate;
-  }
-  SK_TRY_ASSIGN(const auto damaged, damaged_volumes(device.settings, device.configuration().slots[device.booted],
-                                                    *baseline, Phase::preflight));
-  gate.pass = damaged.empty();
-  gate.measured = damaged.size();
-  gate.message = gate.pass ? "the running slot " + std::string(name_of(device.booted)) + " reads as recorded"
-                           : "the running slot " + std::string(name_of(device.booted)) +
-                                 " differs from its recorded checksums in: " + joined(damaged);
-  return gate;
-}
-
-permanent::Gate config_busy_gate(const std::optional<Error>& busy) {
-  permanent::Gate gate{.code = Errc::config_busy,
-                       .pass = !busy,
-                       .measured = 0,
-                       .limit = 0,
-                       .unit = "count",
-                       .message = "the configuration did not change while it was read"};
-  if (busy) {
-    gate.message = busy->message;
-    gate.measured = 1;
-    for (const auto& detail : busy->details) {
-      if (const auto* paths = std::get_if<std::vector<std::string>>(&detail.value)) gate.measured = paths->size();
-    }
-  }
-  return gate;
-}
-
 std::vector<PlannedWrite> list_writes(const Device& device, const bundle::Manifest& manifest,
                                       const PreflightReport& report) {
   std::vector<PlannedWrite> writes;
   for (const auto& action : report.compaction.actions) {
-    writes.push_back({.where = "permanent partition", .what = "remove " + action.path, .bytes = 0});
+    writes.push_back(planned_write_of(action));
   }
   const auto& reserve = report.forecast.input.rollback_reserve;
   writes.push_back({.where = "state store " + device.configuration().store_path,
@@ -119,9 +87,64 @@ std::vector<PlannedWrite> list_writes(const Device& device, const bundle::Manife
   return writes;
 }
 
-Result<permanent::CompactionLimits> files_to_keep(const bundle::VerifiedManifest& manifest, io::Storage& storage) {
-  permanent::CompactionLimits limits;
-  auto status = storage.status_of(manifest.source().name());
+/// Lets the probe look whenever the work that goes on meanwhile reports.
+class ProbingSink final : public ForwardingSink {
+ public:
+  ProbingSink(EngineSink& inner, permanent::WriteProbe& probe) : ForwardingSink(inner), probe_(probe) {}
+  [[nodiscard]] Result<void> check_cancelled() override {
+    SK_TRY(probe_.look());
+    return ForwardingSink::check_cancelled();
+  }
+
+ private:
+  permanent::WriteProbe& probe_;
+};
+
+/// Reads the booted slot, and measures meanwhile how much the live system writes. We write nothing here, so nothing of
+/// ours is in the rate.
+Result<FallbackFinding> fallback_while_probing(Device& device, io::Directory& root, PreflightReport& report) {
+  const Configuration& configuration = device.configuration();
+  if (configuration.storm_probe.count() == 0) return fallback_gate(device, device.sink());
+  SK_TRY_ASSIGN(auto probe,
+                permanent::WriteProbe::begin(device.storage(), device.settings.host, root, configuration.permanent_path,
+                                             report.inventory, configuration.storm_probe));
+  ProbingSink sink(device.sink(), probe);
+  SK_TRY_ASSIGN(auto finding, fallback_gate(device, sink));
+  SK_TRY_ASSIGN(report.write_rate, probe.finish(device.sink()));
+  return finding;
+}
+
+permanent::Forecast make_forecast_of(const Device& device, const bundle::Manifest& manifest,
+                                     const PreflightReport& report, const FallbackFinding& fallback,
+                                     const io::SpaceFacts& space, std::optional<std::uint64_t> reserved_bytes) {
+  const Configuration& configuration = device.configuration();
+  WorkAhead work{.image_bytes = 0,
+                 .fallback_bytes = fallback.read_bytes,
+                 .protected_bytes = permanent::rollback_reserve_of(report.inventory, space.block_bytes).bytes,
+                 .compacted_bytes = 0,
+                 .read_bytes_per_s = fallback.read_bytes_per_s};
+  for (const auto& image : manifest.images) work.image_bytes += image.plain_bytes;
+  for (const auto& action : report.compaction.actions) {
+    if (action.kind != permanent::CompactionAction::Kind::remove_disposable) work.compacted_bytes += action.size_bytes;
+  }
+  return permanent::make_forecast({
+      .space = space,
+      .reserved_bytes = reserved_bytes,
+      .reclaimable = report.compaction.frees,
+      .rollback_reserve = permanent::rollback_reserve_of(report.inventory, space.block_bytes),
+      .event_reserve = permanent::kEventReserve,
+      .migration_headroom = permanent::migration_headroom_of(report.inventory, space.block_bytes),
+      .log_reserve_bytes = configuration.reserve_bytes,
+      .write_rate_bytes_per_s = report.write_rate ? report.write_rate->bytes_per_s() : 0,
+      .write_rate_is_measured = report.write_rate.has_value(),
+      .expected_duration_s = expected_duration_s(work),
+      .max_fill_percent = configuration.max_fill_percent,
+  });
+}
+
+Result<permanent::CompactionLimits> files_to_keep(Device& device, const bundle::VerifiedManifest& manifest) {
+  SK_TRY_ASSIGN(auto limits, compaction_limits(device));
+  auto status = device.storage().status_of(manifest.source().name());
   if (status.has_value()) limits.keep.emplace_back(status.assume_value().device, status.assume_value().inode);
   return limits;
 }
@@ -134,6 +157,13 @@ const permanent::Gate* PreflightReport::first_refusal() const {
     if (!gate.pass && (first == nullptr || gate.code < first->code)) first = &gate;
   }
   return first;
+}
+
+Error refusal_error(const permanent::Gate& gate) {
+  return make_error(gate.code, gate.message)
+      .with_detail({"measured", static_cast<std::int64_t>(gate.measured)})
+      .with_detail({"limit", static_cast<std::int64_t>(gate.limit)})
+      .with_detail({"unit", gate.unit});
 }
 
 Result<PreflightReport> examine(Device& device, const bundle::VerifiedManifest& manifest) {
@@ -157,25 +187,19 @@ Result<PreflightReport> examine(Device& device, const bundle::VerifiedManifest& 
   }
   if (!inventory.has_value()) return std::move(inventory).as_failure();
   report.inventory = std::move(inventory).assume_value();
-  SK_TRY_ASSIGN(const auto limits, files_to_keep(manifest, device.storage()));
-  SK_TRY_ASSIGN(report.compaction, permanent::plan_compaction(*root, report.inventory, limits));
+  SK_TRY_ASSIGN(const auto limits, files_to_keep(device, manifest));
+  SK_TRY_ASSIGN(report.compaction, permanent::plan_compaction(*root, report.inventory, configuration.classes, limits));
+  SK_TRY_ASSIGN(const auto fallback, fallback_while_probing(device, *root, report));
   SK_TRY_ASSIGN(const auto space, root->space());
-  report.forecast = permanent::make_forecast({
-      .space = space,
-      .reclaimable = report.compaction.frees,
-      .rollback_reserve = permanent::rollback_reserve_of(report.inventory, space.block_bytes),
-      .event_reserve = permanent::kEventReserve,
-      .migration_headroom = permanent::migration_headroom_of(report.inventory, space.block_bytes),
-      .log_reserve_bytes = configuration.reserve_bytes,
-      .write_rate_bytes_per_s = 0,
-      .expected_duration_s = 0,
-      .max_fill_percent = configuration.max_fill_percent,
-  });
   SK_TRY(root->close());
+  SK_TRY_ASSIGN(const auto reserved, permanent::bytes_kept_back(device.storage(), configuration.permanent_path));
+  report.forecast = make_forecast_of(device, manifest.manifest(), report, fallback, space, reserved);
+  report.advice = permanent::advise(report.forecast, report.inventory, configuration.classes, report.compaction);
   report.gates = report.forecast.gates;
   report.gates.push_back(config_busy_gate(busy));
-  SK_TRY_ASSIGN(auto fallback, fallback_gate(device));
-  report.gates.push_back(std::move(fallback));
+  SK_TRY_ASSIGN(auto worn, storage_worn_gate(device, report.target, errors));
+  report.gates.push_back(std::move(worn));
+  report.gates.push_back(fallback.gate);
   report.writes = list_writes(device, manifest.manifest(), report);
   return report;
 }
@@ -184,11 +208,12 @@ Result<UpdatePlan> plan_update(Device& device, const bundle::VerifiedManifest& m
   SK_TRY_ASSIGN(auto report, examine(device, manifest));
   for (const auto& gate : report.gates) device.sink().gate(gate);
   if (const auto* refusal = report.first_refusal()) {
-    return make_error(refusal->code, refusal->message)
-        .with_detail({"measured", static_cast<std::int64_t>(refusal->measured)})
-        .with_detail({"limit", static_cast<std::int64_t>(refusal->limit)})
-        .with_detail({"unit", refusal->unit});
+    Error error = refusal_error(*refusal);
+    const std::string advice = permanent::sentence_of(report.advice);
+    if (!advice.empty()) error.message += "; " + advice;
+    return error;
   }
+  report.inventory.entries = {};  // of 200,000 files some 20 MiB, which later steps need for inventories of their own
   return UpdatePlan(std::move(report));
 }
 

@@ -9,6 +9,8 @@
 #include "engine/transaction/device.hpp"
 #include "partitions/permanent/compaction.hpp"
 #include "partitions/permanent/forecast.hpp"
+#include "partitions/permanent/forecast_advice.hpp"
+#include "partitions/permanent/write_probe.hpp"
 
 namespace slotkeeper {
 
@@ -20,11 +22,16 @@ struct PreflightReport {
   permanent::Forecast forecast;
   permanent::Inventory inventory;
   permanent::CompactionPlan compaction;
-  std::uint64_t errors_counted = 0;  ///< of the permanent partition's filesystem
+  std::optional<permanent::WriteRate> write_rate;  ///< of the live system; nothing where the probe is switched off
+  permanent::Advice advice;                        ///< what to free so that the gates of the forecast pass
+  std::uint64_t errors_counted = 0;                ///< of the permanent partition's filesystem
 
   /// The first gate that says no.
   [[nodiscard]] const permanent::Gate* first_refusal() const;
 };
+
+/// The gate's code and message, its figures in the details.
+[[nodiscard]] Error refusal_error(const permanent::Gate& gate);
 
 /// Errors: incompatible (device, volume, size), unsupported, wrong_state (the target is in use), no_space, io_error.
 [[nodiscard]] Result<PreflightReport> examine(Device& device, const bundle::VerifiedManifest& manifest);

@@ -28,7 +28,7 @@ Result<void> write_body(Device& device, const bundle::VerifiedManifest& manifest
   while (true) {
     SK_TRY(device.sink().check_cancelled());
     SK_TRY_ASSIGN(const auto chunk, reader.next());
-    if (!chunk) return writer.check_body();
+    if (!chunk) return writer.check_body(device.sink());
     if (chunk->zeros) {
       SK_TRY(writer.write_zeros(chunk->offset, chunk->plain_bytes));
     } else {

@@ -28,12 +28,14 @@ Error disarm(Device& device, Error why) {
 Result<TrialBoot> switch_over(Device& device, const CommitReady& ready) {
   device.phase = Phase::switch_over;
   SK_INVARIANT(ready.target() == device.record->target && ready.target() != device.booted);
-  device.record->armed_boot_id = device.boot_id;
+  SK_INVARIANT(device.record->armed_boot_id == device.boot_id);
   SK_TRY(device.advance(Event::checked));
   const auto commit = [&]() -> Result<void> {
     SK_TRY_ASSIGN(const auto facts, device.boot_facts());
     SK_TRY(device.store_environment(facts.environment, boot::armed(facts.environment, ready.target(), device.attempts(),
                                                                    device.record->mark_id())));
+    // Before the record says `armed`: a command that is killed in between leaves a state from which `resume` is run.
+    ready.quiet().end();
     return device.advance(Event::switched);
   };
   auto committed = commit();

@@ -56,11 +56,13 @@ Result<void> write_body(VolumeWriter& writer, io::ConstBytes image) {
   return success();
 }
 
+SilentProgress silent;
+
 Result<void> write_volume(io::Storage& storage, const Volume& volume, io::ConstBytes image) {
   SK_TRY_ASSIGN(const auto writer, VolumeWriter::open(storage, volume, image.size()));
   SK_TRY(writer->withhold_heads());
   SK_TRY(write_body(*writer, image));
-  SK_TRY(writer->check_body());
+  SK_TRY(writer->check_body(silent));
   SK_TRY(writer->finish());
   return writer->close();
 }
@@ -144,7 +146,7 @@ TEST(SlotWriter, HeadsStayZeroUntilFinish) {
   EXPECT_TRUE(heads_are_zero(node.durable)) << "durable before the first byte of the image";
   ASSERT_TRUE(write_body(*opened.value(), image).has_value());
   EXPECT_TRUE(heads_are_zero(node.contents));
-  ASSERT_TRUE(opened.value()->check_body().has_value());
+  ASSERT_TRUE(opened.value()->check_body(silent).has_value());
   EXPECT_TRUE(heads_are_zero(node.contents));
   EXPECT_TRUE(std::equal(image.begin() + 69632, image.end(), node.durable.begin() + 69632));
   ASSERT_TRUE(opened.value()->finish().has_value());
@@ -161,7 +163,7 @@ TEST(SlotWriter, ACutAtAnyChangeBeforeFinishLeavesNoHead) {
     storage.plan_faults({});
     ASSERT_TRUE(opened.value()->withhold_heads().has_value());
     ASSERT_TRUE(write_body(*opened.value(), image).has_value());
-    ASSERT_TRUE(opened.value()->check_body().has_value());
+    ASSERT_TRUE(opened.value()->check_body(silent).has_value());
     changes_before_finish = storage.changes();
   }
   for (std::uint64_t cut = 5; cut <= changes_before_finish; ++cut) {  // 4 changes zero the heads and sync
@@ -233,8 +235,8 @@ TEST(SlotWriter, ARepeatedCheckDoesNotHealAFailedSync) {
   ASSERT_TRUE(writer.withhold_heads().has_value());
   ASSERT_TRUE(write_body(writer, image).has_value());
   storage.plan_faults({.fail_sync = 1});
-  EXPECT_EQ(writer.check_body().error().code, Errc::sync_failed);
-  EXPECT_EQ(writer.check_body().error().code, Errc::io_error);
+  EXPECT_EQ(writer.check_body(silent).error().code, Errc::sync_failed);
+  EXPECT_EQ(writer.check_body(silent).error().code, Errc::io_error);
   EXPECT_EQ(writer.finish().error().code, Errc::io_error);
 }
 
@@ -254,7 +256,7 @@ TEST(SlotWriter, RefusesToWorkInAnotherOrder) {
     const auto writer = open();
     ASSERT_TRUE(writer->withhold_heads().has_value());
     ASSERT_TRUE(writer->write_chunk(0, io::ConstBytes(image).first(1000)).has_value());
-    EXPECT_EQ(writer->check_body().error().code, Errc::internal) << "image not complete";
+    EXPECT_EQ(writer->check_body(silent).error().code, Errc::internal) << "image not complete";
   }
   {
     const auto writer = open();
@@ -301,7 +303,6 @@ TEST(HashVolume, HashesTheFirstBytesAndStopsWhenAskedBeforeTheSwitch) {
   MemoryStorage storage;
   storage.add_device(kVolume.device_path, image.size());
   storage.node(kVolume.device_path).contents = image;
-  SilentProgress silent;
   for (const std::uint64_t length : {std::uint64_t{0}, std::uint64_t{1}, kMiB, 3 * kMiB + 100, 3 * kMiB + 512}) {
     EXPECT_EQ(hash_volume(storage, kVolume, length, silent, Phase::verify).value(),
               sha256(io::ConstBytes(image).first(length)));
@@ -316,7 +317,6 @@ void expect_written_to_real(const Volume& volume, io::ConstBytes image) {
   const auto storage = io::make_posix_storage();
   const auto result = write_volume(*storage, volume, image);
   ASSERT_TRUE(result.has_value()) << message_of(result);
-  SilentProgress silent;
   const auto digest = hash_volume(*storage, volume, image.size(), silent, Phase::check);
   ASSERT_TRUE(digest.has_value()) << digest.error().message;
   EXPECT_EQ(digest.value(), sha256(image));

@@ -32,6 +32,10 @@ TransactionRecord full_record() {
   record.trial_boot_id = "boot2";
   record.trial_since_boot_s = 12;
   record.restore_wanted = true;
+  record.trial_classes = permanent::ClassTable{
+      {{.name = "journal", .kind = permanent::ClassKind::log, .match = {"journal/**"}, .keep_days = {}}}};
+  record.migration = Migration{.ran = true, .config_changed = true, .manual_input_needed = true};
+  record.saved_aside = true;
   record.started = "2026-11-24T02:00:00Z";
   record.cause = RecordedCause{.code = "health", .phase = "confirm", .message = "line\n\\x"};
   return record;
@@ -46,6 +50,35 @@ TEST(TransactionRecord, ReadsBackWhatItPrints) {
   EXPECT_EQ(read.assume_value().classes, full_record().classes);
   EXPECT_EQ(read.assume_value().image, full_record().image);
   EXPECT_EQ(read.assume_value().cause, full_record().cause);
+  EXPECT_EQ(read.assume_value().trial_classes, full_record().trial_classes);
+  EXPECT_EQ(read.assume_value().migration, full_record().migration);
+}
+
+TEST(TransactionRecord, ReadsOneThatAnEngineBeganWhichKnewLess) {
+  TransactionRecord record = full_record();
+  record.trial_classes.reset();
+  record.migration.reset();
+  record.saved_aside = false;
+  std::string text = print_record(record);
+  const std::string later = "\"trial-classes\":null,\"migration\":null,\"saved-aside\":false,";
+  ASSERT_NE(text.find(later), std::string::npos) << text;
+  text.erase(text.find(later), later.size());
+  const auto read = parse_record(text);
+  ASSERT_TRUE(read.has_value()) << read.assume_error().message;
+  EXPECT_EQ(print_record(read.assume_value()), print_record(record));
+}
+
+TEST(TransactionRecord, RefusesAMigrationItDoesNotUnderstand) {
+  for (const char* migration : {"{\"ran\":true}", "true",
+                                "{\"ran\":true,\"config-changed\":true,\"manual-input-needed\":"
+                                "false,\"more\":1}"}) {
+    std::string text = print_record(full_record());
+    const std::size_t start = text.find("\"migration\":") + 12;
+    text.replace(start, text.find('}', start) + 1 - start, migration);
+    const auto read = parse_record(text);
+    ASSERT_FALSE(read.has_value()) << migration;
+    EXPECT_EQ(read.assume_error().code, Errc::foreign_record);
+  }
 }
 
 TEST(TransactionRecord, RefusesAnotherVersionAsForeign) {

@@ -286,5 +286,29 @@ TEST_F(PosixDirectory, TellsSpaceInBytes) {
   EXPECT_TRUE(ok(ok(storage_->open_directory(mounted.path()))->space()).read_only);
 }
 
+TEST_F(PosixDirectory, TakesImmutableAndAppendOnlyOff) {
+  if (!test::may_mount()) GTEST_SKIP() << "needs root for a filesystem that knows these flags";
+  const std::string image = folder_ / "image";
+  test::make_ext4(image, 4 * kMiB);
+  const LoopDevice device(image);
+  const MountedFilesystem mount(device.path(), folder_ / "mount");
+  const auto root = ok(storage_->open_directory(mount.path()));
+  ok(ok(root->open_file("file", OpenMode::create_new(0600)))->close());
+  ok(root->create_directory("folder", 0700));
+  ok(root->create_symlink("file", "link"));
+  ok(root->create_node("fifo", EntryType::fifo, 0600, 0));
+  for (const char* name : {"file", "folder", "link", "fifo", "."})
+    EXPECT_FALSE(ok(root->clear_write_protection_of(name)));
+  test::run_tool({"chattr", "+ia", mount.path() + "/file"});
+  test::run_tool({"chattr", "+i", mount.path() + "/folder"});
+  EXPECT_EQ(error_of(root->remove_file("file")).os_errno, EPERM);
+  EXPECT_TRUE(ok(root->clear_write_protection_of("file")));
+  EXPECT_TRUE(ok(root->clear_write_protection_of("folder")));
+  EXPECT_FALSE(ok(root->clear_write_protection_of("file")));
+  ok(root->remove_file("file"));
+  ok(root->remove_directory("folder"));
+  EXPECT_EQ(error_of(root->clear_write_protection_of("file")).os_errno, ENOENT);
+}
+
 }  // namespace
 }  // namespace slotkeeper::io

@@ -1,3 +1,4 @@
+#include <atomic>
 #include <cerrno>
 #include <csignal>
 #include <cstdlib>
@@ -191,6 +192,29 @@ TEST_F(PosixHost, KnowsTheBootAndMakesRandomBytes) {
 
 TEST_F(PosixHost, NeverSignalsAWholeGroup) {
   for (const int process : {0, -1, -::getpid()}) EXPECT_EQ(error_of(host_->ask_to_end(process)).os_errno, ESRCH);
+}
+
+TEST(PosixHost, RepeatsATaskUntilToldToStopAndTakesNoSignalsThere) {
+  const auto host = make_posix_host();
+  std::atomic<int> calls = 0;
+  std::atomic<bool> blocks_signals = true;
+  auto repetition = host->repeat(std::chrono::milliseconds(1), [&] {
+    sigset_t blocked;
+    ::pthread_sigmask(SIG_SETMASK, nullptr, &blocked);
+    if (::sigismember(&blocked, SIGTERM) != 1) blocks_signals = false;
+    ++calls;
+  });
+  ASSERT_NE(repetition, nullptr);
+  for (int i = 0; i < 2000 && calls < 3; ++i) host->sleep(std::chrono::milliseconds(1));
+  EXPECT_GE(calls, 3);
+  EXPECT_TRUE(blocks_signals);
+  repetition.reset();
+  const int after = calls;
+  host->sleep(std::chrono::milliseconds(20));
+  EXPECT_EQ(calls, after);
+  sigset_t own;
+  ::pthread_sigmask(SIG_SETMASK, nullptr, &own);
+  EXPECT_EQ(::sigismember(&own, SIGTERM), 0) << "the caller's own mask must stay";
 }
 
 }  // namespace

@@ -28,6 +28,7 @@ ForecastInput partition(std::uint64_t used_blocks) {
 const Gate& bytes_gate(const Forecast& forecast) { return forecast.gates.at(0); }
 const Gate& inodes_gate(const Forecast& forecast) { return forecast.gates.at(1); }
 const Gate& fill_gate(const Forecast& forecast) { return forecast.gates.at(2); }
+const Gate& storm_gate(const Forecast& forecast) { return forecast.gates.at(3); }
 
 TEST(Forecast, FillGatePassesAtTheLimitAndNotOneBlockAbove) {
   const Forecast at_limit = make_forecast(partition(540));
@@ -83,8 +84,10 @@ TEST(Forecast, SumsEveryTerm) {
   input.expected_duration_s = 1000;
   const Forecast forecast = make_forecast(input);
   EXPECT_EQ(forecast.growth_bytes, 50'000);
-  EXPECT_EQ(forecast.needed.bytes, 54'321);
+  EXPECT_EQ(forecast.needed.bytes, 4'321);
   EXPECT_EQ(forecast.needed.inodes, 3210);
+  EXPECT_EQ(forecast.peak.bytes, 54'321);
+  EXPECT_EQ(forecast.peak.inodes, 3210);
 }
 
 TEST(Forecast, BytesGatePassesWithNothingToSpare) {
@@ -106,6 +109,20 @@ TEST(Forecast, BlocksReservedForRootDoNotCountAsAvailable) {
   const Forecast forecast = make_forecast(input);
   EXPECT_FALSE(bytes_gate(forecast).pass);
   EXPECT_TRUE(fill_gate(forecast).pass);
+}
+
+TEST(Forecast, WhatCompactionFreesFirstFillsUpWhatRootHasTaken) {
+  ForecastInput input = partition(980);
+  input.reserved_bytes = 50 * kBlock;
+  input.space.available_bytes = 0;
+  input.reclaimable.bytes = 100 * kBlock;
+  EXPECT_EQ(make_forecast(input).available.bytes, 70 * kBlock);
+  input.reclaimable.bytes = 20 * kBlock;
+  EXPECT_EQ(make_forecast(input).available.bytes, 0);
+  input = partition(500);
+  input.reserved_bytes = 50 * kBlock;
+  input.space.available_bytes = 450 * kBlock;
+  EXPECT_EQ(make_forecast(input).available.bytes, 450 * kBlock);
 }
 
 TEST(Forecast, InodesGate) {
@@ -139,10 +156,76 @@ TEST(Forecast, SaturatesInsteadOfOverflowing) {
   const Forecast forecast = make_forecast(input);
   EXPECT_EQ(forecast.growth_bytes, kMost);
   EXPECT_EQ(forecast.needed.bytes, kMost);
+  EXPECT_EQ(forecast.peak.bytes, kMost);
   EXPECT_EQ(forecast.needed.inodes, kMost);
   EXPECT_EQ(forecast.used_after_bytes, 0U);
   EXPECT_FALSE(bytes_gate(forecast).pass);
   EXPECT_FALSE(inodes_gate(forecast).pass);
+}
+
+/// 400 blocks are left for 100 s once the update has what it needs: 4 blocks a second.
+ForecastInput with_room_for_four_blocks_a_second() {
+  ForecastInput input = partition(100);
+  input.log_reserve_bytes = 500 * kBlock;
+  input.expected_duration_s = 100;
+  return input;
+}
+
+TEST(Forecast, StormGatePassesAtTheRateThatTheRoomBears) {
+  ForecastInput input = with_room_for_four_blocks_a_second();
+  input.write_rate_bytes_per_s = 4 * kBlock;
+  const Forecast at_limit = make_forecast(input);
+  EXPECT_EQ(storm_gate(at_limit).code, Errc::write_storm);
+  EXPECT_EQ(storm_gate(at_limit).unit, "bytes/s");
+  EXPECT_EQ(storm_gate(at_limit).measured, 4 * kBlock);
+  EXPECT_EQ(storm_gate(at_limit).limit, 4 * kBlock);
+  EXPECT_TRUE(storm_gate(at_limit).pass);
+  EXPECT_TRUE(bytes_gate(at_limit).pass);
+  EXPECT_EQ(at_limit.shortfall().bytes, 0);
+  input.write_rate_bytes_per_s += 1;
+  const Forecast above = make_forecast(input);
+  EXPECT_FALSE(storm_gate(above).pass);
+  EXPECT_TRUE(bytes_gate(above).pass) << "what others write is no matter of space";
+  EXPECT_EQ(above.shortfall().bytes, 100);
+  EXPECT_THAT(storm_gate(above).message, HasSubstr("16.1 KiB/s"));
+  EXPECT_THAT(storm_gate(above).message, HasSubstr("16.0 KiB/s can be borne for the 100 s"));
+}
+
+TEST(Forecast, StormGateBearsNothingWhereTheUpdateItselfDoesNotFit) {
+  ForecastInput input = with_room_for_four_blocks_a_second();
+  input.log_reserve_bytes = 1000 * kBlock;
+  EXPECT_TRUE(storm_gate(make_forecast(input)).pass) << "nothing is written";
+  input.write_rate_bytes_per_s = 1;
+  const Forecast forecast = make_forecast(input);
+  EXPECT_FALSE(storm_gate(forecast).pass);
+  EXPECT_FALSE(bytes_gate(forecast).pass);
+  EXPECT_EQ(storm_gate(forecast).limit, 0);
+  EXPECT_EQ(forecast.shortfall().bytes, 100 * kBlock + 100);
+}
+
+TEST(Forecast, WhatCompactionFreesBearsMoreWriting) {
+  ForecastInput input = with_room_for_four_blocks_a_second();
+  input.write_rate_bytes_per_s = 5 * kBlock;
+  EXPECT_FALSE(storm_gate(make_forecast(input)).pass);
+  input.reclaimable.bytes = 100 * kBlock;
+  EXPECT_TRUE(storm_gate(make_forecast(input)).pass);
+}
+
+TEST(Forecast, SaysWhenTheRateWasNotMeasured) {
+  ForecastInput input = with_room_for_four_blocks_a_second();
+  input.write_rate_is_measured = false;
+  EXPECT_TRUE(storm_gate(make_forecast(input)).pass);
+  EXPECT_THAT(storm_gate(make_forecast(input)).message, HasSubstr("was not measured"));
+}
+
+TEST(Forecast, ShortfallIsTheLargestOfAllGates) {
+  ForecastInput input = partition(600);    // 60 above the fill level
+  input.log_reserve_bytes = 420 * kBlock;  // 20 more than there is
+  input.rollback_reserve.inodes = 503;
+  EXPECT_EQ(make_forecast(input).shortfall().bytes, 60 * kBlock);
+  EXPECT_EQ(make_forecast(input).shortfall().inodes, 3);
+  input.max_fill_percent = 100;
+  EXPECT_EQ(make_forecast(input).shortfall().bytes, 20 * kBlock);
 }
 
 Entry file(std::string path, std::uint64_t size, ClassKind kind = ClassKind::config) {

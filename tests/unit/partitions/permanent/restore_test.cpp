@@ -339,19 +339,6 @@ TEST_F(RestoreTest, WithoutAReserveAndRoomItIsIncompleteAndNothingIsTouched) {
   restore_exactly();
 }
 
-TEST_F(RestoreTest, AnImmutableFileIsNamed) {
-  make_zoo(partition_->path());
-  secure();
-  append_file(at("etc/small"), "trial");
-  run_tool({"chattr", "+i", at("etc/small")});
-  const auto refused = try_restore();
-  run_tool({"chattr", "-i", at("etc/small")});
-  ASSERT_FALSE(refused.has_value());
-  EXPECT_EQ(refused.assume_error().code, Errc::restore_incomplete);
-  EXPECT_THAT(refused.assume_error().message, HasSubstr("etc/small"));
-  restore_exactly();
-}
-
 TEST_F(RestoreTest, RefusesASnapshotThatIsNotTheRecordedOne) {
   make_zoo(partition_->path());
   secure();

@@ -8,36 +8,36 @@
 
 #include "partitions/io/file.hpp"
 
-namespace slotkeeper {
+namespace slotkeeper::io {
 
-/// `size` zeroed bytes that begin on a multiple of `io::kDirectAlignment`.
+/// `size` zeroed bytes that begin on a multiple of `kDirectAlignment`.
 class AlignedBuffer {
  public:
   explicit AlignedBuffer(std::size_t size)
-      : data_(static_cast<std::byte*>(::operator new[](size, std::align_val_t{io::kDirectAlignment}))), size_(size) {
+      : data_(static_cast<std::byte*>(::operator new[](size, std::align_val_t{kDirectAlignment}))), size_(size) {
     std::fill_n(data_.get(), size_, std::byte{0});
   }
 
   [[nodiscard]] std::size_t size() const { return size_; }
-  [[nodiscard]] io::Bytes bytes() { return {data_.get(), size_}; }
-  [[nodiscard]] io::ConstBytes bytes() const { return {data_.get(), size_}; }
+  [[nodiscard]] Bytes bytes() { return {data_.get(), size_}; }
+  [[nodiscard]] ConstBytes bytes() const { return {data_.get(), size_}; }
 
  private:
   struct Free {
-    void operator()(std::byte* data) const { ::operator delete[](data, std::align_val_t{io::kDirectAlignment}); }
+    void operator()(std::byte* data) const { ::operator delete[](data, std::align_val_t{kDirectAlignment}); }
   };
   std::unique_ptr<std::byte[], Free> data_;
   std::size_t size_;
 };
 
 [[nodiscard]] constexpr std::uint64_t round_up_to_block(std::uint64_t bytes) {
-  return (bytes + io::kDirectAlignment - 1) / io::kDirectAlignment * io::kDirectAlignment;
+  return (bytes + kDirectAlignment - 1) / kDirectAlignment * kDirectAlignment;
 }
 [[nodiscard]] constexpr std::uint64_t round_down_to_block(std::uint64_t bytes) {
-  return bytes / io::kDirectAlignment * io::kDirectAlignment;
+  return bytes / kDirectAlignment * kDirectAlignment;
 }
-[[nodiscard]] inline bool is_all_zero(io::ConstBytes bytes) {
+[[nodiscard]] inline bool is_all_zero(ConstBytes bytes) {
   return std::all_of(bytes.begin(), bytes.end(), [](std::byte byte) { return byte == std::byte{0}; });
 }
 
-}  // namespace slotkeeper
+}  // namespace slotkeeper::io

@@ -1,0 +1,233 @@
+#include "tests/crash_kernel/sweep.hpp"
+
+#include <algorithm>
+#include <cstdlib>
+#include <filesystem>
+#include <stdexcept>
+
+#include "tests/support/fault_disk/image_files.hpp"
+#include "tests/support/unwrap.hpp"
+
+namespace slotkeeper::test {
+namespace {
+
+constexpr const char* kPermanent = "permanent";
+constexpr const char* kStore = "store";
+constexpr const char* kPromise = "promise ";
+/// No commit by the clock: the same run makes the same log.
+constexpr const char* kMountOptions = "commit=3600";
+constexpr std::uint64_t kCutAgainEvery = 10;  ///< of so many cases one has its recovery cut, too
+constexpr std::size_t kSecondCuts = 5;        ///< at so many places
+constexpr std::uint64_t kCheckedEvery = 8;    ///< of so many cases one has its filesystem checked by e2fsck in the end
+
+std::string environment(const char* name) {
+  const char* const value = std::getenv(name);
+  return value != nullptr ? value : "";
+}
+
+std::uint64_t number_or(const std::string& text, std::uint64_t otherwise) {
+  return text.empty() ? otherwise : std::stoull(text);
+}
+
+}  // namespace
+
+void add_problems(Problems& all, const std::string& where, const Problems& some) {
+  for (const std::string& problem : some) all.push_back(where + ": " + problem);
+}
+
+std::string describe(const Error& error) { return std::string(info(error.code).name) + ": " + error.message; }
+
+bool is_chosen(const SweepOptions& options, std::uint64_t number, const std::string& name) {
+  if (!options.only.empty()) return options.only == name;
+  return (number + options.seed) % options.stride == 0;
+}
+
+/// e2fsck finds nothing to mend.
+bool is_sound(const std::string& image) {
+  try {
+    run_tool({"e2fsck", "-fn", image});
+    return true;
+  } catch (const std::runtime_error&) {
+    return false;
+  }
+}
+
+SweepOptions sweep_options(std::uint64_t stride) {
+  return {.stride = std::max<std::uint64_t>(1, number_or(environment("SLOTKEEPER_FAULT_STRIDE"), stride)),
+          .seed = number_or(environment("SLOTKEEPER_FAULT_SEED"), 1),
+          .only = environment("SLOTKEEPER_FAULT_ONLY"),
+          .tear_unit_bytes = number_or(environment("SLOTKEEPER_FAULT_TEAR_UNIT"), 512),
+          .replay = environment("SLOTKEEPER_FAULT_REPLAY")};
+}
+
+std::string SweepResult::print(const std::string& what) const {
+  return "figure: " + what + ": cuts=" + std::to_string(cuts) + " possible=" + std::to_string(possible) +
+         " cases=" + std::to_string(cases) + " refused=" + std::to_string(refused) +
+         " mended=" + std::to_string(mended) + " noticed=" + std::to_string(noticed) +
+         " violations=" + std::to_string(violations.size());
+}
+
+SceneRig::SceneRig(const std::string& scene, SweepOptions options)
+    : options_(std::move(options)), scene_(make_scene(scene)), storage_(io::make_posix_storage()) {
+  scene_->vary(options_.seed);
+  prepare();
+}
+
+void SceneRig::prepare() {
+  const std::string permanent = images()[0];
+  make_file(permanent, kPermanentBytes);
+  // Everything that could differ between two runs is fixed.
+  run_tool({"mkfs.ext4", "-q", "-F", "-b", "1024", "-m", "0", "-I", "256", "-N", "256", "-J", "size=1", "-U",
+            "5107cafe-0000-4000-8000-000000000001", "-E",
+            "lazy_itable_init=0,lazy_journal_init=0,hash_seed=5107cafe-0000-4000-8000-000000000002", permanent});
+  ok(StateStore::format(*storage_, images()[1], kStoreSizeMinBytes, "fault-disk"));
+  const DirectLoop loop(permanent, DirectLoop::Access::cached);
+  const PlainMount mount(loop.path(), folder_ / "mount");
+  scene_->prepare({.root = mount.path(), .store = images()[1], .storage = *storage_});
+}
+
+SceneRig::Recording SceneRig::record(const std::vector<std::string>& images, const Operation& operation) {
+  FaultDisk disk({{kPermanent, images[0]}, {kStore, images[1]}});
+  Recording recording;
+  {
+    const PlainMount mount(disk.path(kPermanent), folder_ / "mount", kMountOptions);
+    const DiskCounters before = disk.counters();
+    recording.begin = disk.mark("begin");
+    ok(operation({.root = mount.path(), .store = disk.path(kStore), .storage = *storage_},
+                 [&](const std::string& promise) { disk.mark(kPromise + promise); }));
+    disk.mark("end");
+    recording.calls = disk.counters();
+    recording.calls.reads -= before.reads;
+    recording.calls.writes -= before.writes;
+    recording.calls.flushes -= before.flushes;
+  }
+  copy_image(disk.log_file(), folder_ / "log");
+  recording.log = read_disk_log(folder_ / "log");
+  return recording;
+}
+
+std::string SceneRig::keep(const std::string& name, const std::string& test) {
+  const std::string kept = SLOTKEEPER_KEPT_FOLDER "/" + scene_->name() + "-seed-" + std::to_string(options_.seed);
+  std::filesystem::create_directories(kept);
+  for (std::size_t i = 0; i < images().size(); ++i) copy_image(images()[i], kept + "/" + std::to_string(i) + ".img");
+  copy_image(folder_ / "log", kept + "/log");
+  return "\n  repeat: SLOTKEEPER_FAULT_REPLAY=" + kept + " SLOTKEEPER_FAULT_SEED=" + std::to_string(options_.seed) +
+         " SLOTKEEPER_FAULT_TEAR_UNIT=" + std::to_string(options_.tear_unit_bytes) + " SLOTKEEPER_FAULT_ONLY=" + name +
+         " test_fault_disk --gtest_filter='*" + test + "*/" + scene_->name() + "'";
+}
+
+std::unique_ptr<PlainMount> SceneRig::mount_device(const std::string& device, SweepResult& result) {
+  try {
+    return std::make_unique<PlainMount>(device, folder_ / "mount", kMountOptions);
+  } catch (const std::runtime_error&) {
+    ++result.mended;
+    try {
+      run_tool({"e2fsck", "-fy", device});
+    } catch (const std::runtime_error&) {
+      // Its exit status is 1 when it mended something; whether that was enough shows now.
+    }
+    return std::make_unique<PlainMount>(device, folder_ / "mount", kMountOptions);
+  }
+}
+
+CrashOptions SceneRig::crash_options(std::uint64_t begin) const {
+  return {.from_position = begin, .seed = options_.seed, .tear_unit_bytes = options_.tear_unit_bytes};
+}
+
+SweepResult SceneRig::cut_power() {
+  Recording recording;
+  if (options_.replay.empty()) {
+    recording = record(images(), [&](const Machine& machine, const Acknowledge& acknowledge) {
+      return scene_->act(machine, acknowledge);
+    });
+  } else {
+    for (std::size_t i = 0; i < images().size(); ++i) {
+      copy_image(options_.replay + "/" + std::to_string(i) + ".img", images()[i]);
+    }
+    copy_image(options_.replay + "/log", folder_ / "log");
+    recording.log = read_disk_log(folder_ / "log");
+  }
+  CrashStates states(recording.log, images(), crash_options(recording.begin));
+  SweepResult result;
+  result.cuts = states.cut_count();
+  result.possible = states.states().size();
+  for (std::size_t i = 0; i < states.states().size(); ++i) {
+    const CrashState& state = states.states()[i];
+    const bool cuts_again = (i / options_.stride + options_.seed) % kCutAgainEvery == 0;
+    if (options_.only.empty() ? is_chosen(options_, i, state.name) : options_.only.starts_with(state.name)) {
+      run_cut(states, state, options_.only.empty() ? cuts_again : options_.only != state.name, result);
+    }
+  }
+  return result;
+}
+
+void SceneRig::run_cut(CrashStates& states, const CrashState& state, bool cuts_again, SweepResult& result) {
+  const Cut cut{
+      .name = state.name,
+      .images = {folder_ / "cut-permanent.img", folder_ / "cut-store.img"},
+      .promised = [&](const std::string& promise) { return states.marks_before(state, kPromise + promise) > 0; }};
+  states.build(state, cut.images);
+  if (cuts_again) {
+    cut_recovery(cut, result);
+    states.build(state, cut.images);
+  }
+  if (options_.only.empty() || options_.only == state.name) examine(cut, result);
+}
+
+void SceneRig::cut_recovery(const Cut& cut, SweepResult& result) {
+  const std::string log_of_operation = read_image(folder_ / "log");
+  SweepResult mounting;
+  try {
+    {
+      const DirectLoop loop(cut.images[0], DirectLoop::Access::cached);
+      (void)mount_device(loop.path(), mounting);
+    }
+    const Recording recording =
+        record(cut.images, [&](const Machine& machine, const Acknowledge&) { return scene_->recover(machine); });
+    CrashStates states(recording.log, cut.images, crash_options(recording.begin));
+    const std::size_t step = states.states().size() / kSecondCuts + 1;
+    for (std::size_t i = options_.seed % step; i < states.states().size(); i += step) {
+      const CrashState& state = states.states()[i];
+      const Cut second{.name = cut.name + "+" + state.name,
+                       .images = {folder_ / "second-permanent.img", folder_ / "second-store.img"},
+                       // A recovery may take back what the operation had promised.
+                       .promised = [](const std::string&) { return false; }};
+      states.build(state, second.images);
+      if (options_.only.empty() || options_.only == second.name) examine(second, result);
+    }
+  } catch (const std::exception& problem) {
+    result.violations.push_back(scene_->name() + "/" + cut.name + "+: " + problem.what());
+  }
+  write_image(folder_ / "log", log_of_operation);
+}
+
+void SceneRig::examine(const Cut& cut, SweepResult& result) {
+  ++result.cases;
+  Problems problems;
+  const std::uint64_t mended_before = result.mended;
+  try {
+    const DirectLoop permanent(cut.images[0], DirectLoop::Access::cached);
+    const DirectLoop store(cut.images[1], DirectLoop::Access::cached);
+    const auto mount = mount_device(permanent.path(), result);
+    const Machine machine{.root = mount->path(), .store = store.path(), .storage = *storage_};
+    add_problems(problems, "at once", scene_->check_instant(machine, cut.promised));
+    for (const char* const round : {"recovery", "second recovery"}) {
+      const Result<void> recovered = scene_->recover(machine);
+      if (!recovered.has_value()) problems.push_back(std::string(round) + ": " + describe(recovered.assume_error()));
+      add_problems(problems, std::string("after the ") + round, scene_->check_finished(machine));
+    }
+  } catch (const std::exception& problem) {
+    problems.emplace_back(problem.what());
+  }
+  if (result.mended != mended_before && options_.tear_unit_bytes > 512) {
+    problems.emplace_back("the filesystem needed e2fsck, and nothing can tear its superblock");
+  }
+  if (result.cases % kCheckedEvery == 0 && !is_sound(cut.images[0])) {
+    problems.emplace_back("in the end e2fsck finds damage");
+  }
+  if (problems.empty()) return;
+  problems.back() += keep(cut.name, "PowerCut");
+  add_problems(result.violations, scene_->name() + "/" + cut.name, problems);
+}
+
+}  // namespace slotkeeper::test
