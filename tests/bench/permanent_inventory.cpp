@@ -1,6 +1,6 @@
 // How fast an inventory reads and hashes 20,000 files of 2 GB in all, warm, against the same bytes through OpenSSL
 // alone on as many threads as there are processors. Both alternate in one run; medians and their ratio are printed.
-// Usage: bench_permanent_inventory FOLDER [RUNS]; FOLDER is made and removed.
+// Usage: permanent_inventory FOLDER [RUNS]; FOLDER is made and removed.
 #include <algorithm>
 #include <array>
 #include <atomic>
@@ -101,7 +101,7 @@ double median(std::vector<double> values) {
 
 int main(int count, char** words) {
   if (count < 2) {
-    std::fprintf(stderr, "usage: bench_permanent_inventory FOLDER [RUNS]\n");
+    std::fprintf(stderr, "usage: permanent_inventory FOLDER [RUNS]\n");
     return 2;
   }
   const std::string folder = words[1];
