@@ -12,6 +12,9 @@ FaultKind kind(std::string name, const std::string& rule, bool is_silent) {
   return {.name = std::move(name), .rule = parse_rules(rule).front(), .is_silent = is_silent};
 }
 
+/// A zstd frame begins with it: what is written is a compressed log.
+constexpr std::string_view kZstdMagic = "\x28\xb5\x2f\xfd";
+
 /// What an operation may answer when its disk fails.
 bool is_storage_error(Errc code) {
   static const std::set<Errc> kAllowed = {Errc::io_error,   Errc::sync_failed,  Errc::readback_mismatch,
@@ -147,7 +150,8 @@ Problems SceneRig::judge_silent(FaultDisk& disk, const FaultKind& kind, const Re
   const auto log = read_disk_log(disk.log_file());
   const LogRecord* const struck = struck_write(log, kind.rule.skip);
   const bool is_read_back =
-      struck != nullptr && (struck->disk == 1 || struck->data.find(kContentsMark) != std::string::npos);
+      struck != nullptr && (struck->disk == 1 || struck->data.find(kContentsMark) != std::string::npos ||
+                            struck->data.starts_with(kZstdMagic));
   const bool was_sound = is_sound(disk.backing_file("permanent"));
   Problems problems;
   const auto mount = mount_device(disk.path("permanent"), result);

@@ -36,10 +36,14 @@ bool Scene::verify_finds_damage(const Machine& machine) {
   return !inventory.has_value() || inventory.assume_value().config_root != root_;
 }
 
-std::vector<std::string> scene_names() { return {"compaction", "securing", "restore"}; }
+std::vector<std::string> scene_names() {
+  return {"compaction", "compression", "compression_in_place", "securing", "restore"};
+}
 
 std::unique_ptr<Scene> make_scene(const std::string& name) {
   if (name == "compaction") return make_compaction_scene();
+  if (name == "compression") return make_compression_scene(false);
+  if (name == "compression_in_place") return make_compression_scene(true);
   if (name == "securing") return make_securing_scene();
   if (name == "restore") return make_restore_scene();
   throw std::runtime_error("there is no scene " + name);
@@ -90,11 +94,17 @@ void fill_partition(const std::string& root, std::uint64_t seed) {
   put_file(at("log/security/audit"), log_entries("audit", 40, kSecurityEntries - 40));
 }
 
-Problems log_problems(const std::string& root, std::uint64_t system_entries) {
-  Problems problems =
-      missing_log_entries({.folder = root + "/log", .stream = "system", .first = 0, .count = system_entries});
-  const Problems security =
-      missing_log_entries({.folder = root + "/log/security", .stream = "audit", .first = 0, .count = kSecurityEntries});
+Problems log_problems(const std::string& root, std::uint64_t system_entries, bool allows_copies) {
+  Problems problems = missing_log_entries({.folder = root + "/log",
+                                           .stream = "system",
+                                           .first = 0,
+                                           .count = system_entries,
+                                           .allows_copies = allows_copies});
+  const Problems security = missing_log_entries({.folder = root + "/log/security",
+                                                 .stream = "audit",
+                                                 .first = 0,
+                                                 .count = kSecurityEntries,
+                                                 .allows_copies = allows_copies});
   problems.insert(problems.end(), security.begin(), security.end());
   return problems;
 }

@@ -80,6 +80,8 @@ class Scene {
 
 /// Removal of disposable files.
 [[nodiscard]] std::unique_ptr<Scene> make_compaction_scene();
+/// Compression of rotated log segments; `is_full`: with no block free, so that it is done in place.
+[[nodiscard]] std::unique_ptr<Scene> make_compression_scene(bool is_full);
 /// Snapshot, its record, reserve, its record.
 [[nodiscard]] std::unique_ptr<Scene> make_securing_scene();
 /// Restore of a snapshot after a trial has changed a file of every sort; release of the reserve.
@@ -92,7 +94,7 @@ void fill_partition(const std::string& root, std::uint64_t seed);
 /// Every entry gets this time: the same run makes the same images.
 void settle_times(const std::string& root, std::int64_t seconds);
 inline constexpr std::int64_t kOriginalTime = 1'700'000'000;
-[[nodiscard]] Problems log_problems(const std::string& root, std::uint64_t system_entries);
+[[nodiscard]] Problems log_problems(const std::string& root, std::uint64_t system_entries, bool allows_copies = false);
 inline constexpr std::uint64_t kSystemEntries = 240;  ///< in log/system.log and its rotated segments
 inline constexpr std::uint64_t kSecurityEntries = 60;
 

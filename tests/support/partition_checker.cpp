@@ -9,7 +9,7 @@
 #include <sstream>
 #include <stdexcept>
 
-#include "tests/support/loop_device.hpp"
+#include "tests/support/log_lines.hpp"
 
 namespace slotkeeper::test {
 namespace {
@@ -28,7 +28,7 @@ std::string entry(const std::string& stream, std::uint64_t number) {
 }
 
 std::string contents_of_segment(const std::filesystem::path& path) {
-  if (path.extension() == ".zst") return run_tool({"zstd", "-dcq", path.string()});
+  if (path.extension() == ".zst") return output_of("zstd -dcq '" + path.string() + "'");
   std::ifstream in(path, std::ios::binary);
   if (!in) throw std::runtime_error("cannot read it");
   return {std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>()};
