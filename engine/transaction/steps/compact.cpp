@@ -8,7 +8,8 @@ Result<CompactedPermanent> compact_permanent(Device& device, const UpdatePlan& p
   device.phase = Phase::compact;
   SK_TRY(device.sink().check_cancelled());
   SK_TRY_ASSIGN(auto root, device.open_permanent());
-  SK_TRY_ASSIGN(auto report, permanent::carry_out(*root, plan.report().compaction, scratch_areas(device), device.sink()));
+  SK_TRY_ASSIGN(auto report,
+                permanent::carry_out(*root, plan.report().compaction, scratch_areas(device), device.sink()));
   device.compacted = report.has_effect();
   SK_TRY_ASSIGN(const auto space, root->space());
   SK_TRY(root->close());
