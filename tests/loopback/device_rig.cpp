@@ -2,6 +2,7 @@
 
 #include <filesystem>
 #include <fstream>
+#include <random>
 #include <stdexcept>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
@@ -300,7 +301,11 @@ void DeviceRig::fill_permanent(unsigned int percent) const {
   const std::uint64_t used = space.f_blocks - space.f_bfree;
   const std::uint64_t wanted = space.f_blocks * percent / 100;
   if (wanted <= used) throw std::runtime_error("the permanent partition is fuller than that already");
-  write_file(permanent("log/system/system.log.2"), std::string((wanted - used) * space.f_frsize, 'l'));
+  // Bytes that do not compress, or the next run would find room in it as soon as the segment is quiet.
+  std::string bytes((wanted - used) * space.f_frsize, 0);
+  std::minstd_rand random;
+  for (char& byte : bytes) byte = static_cast<char>(random() >> 8U);
+  write_file(permanent("log/system/system.log.2"), bytes);
   run_tool({"sync", "--file-system", permanent()});
 }
 
