@@ -150,7 +150,7 @@ Result<Loaded> load(const EnvironmentCopies& copies) {
   std::array<uboot_env_device, 2> places{};
   for (std::size_t i = 0; i < places.size(); ++i) {
     places[i].devname = path.data();
-    places[i].offset = static_cast<long long>(i * size);
+    places[i].offset = static_cast<long long>(i) * static_cast<long long>(size);
     places[i].envsize = size;
   }
   uboot_ctx* context = nullptr;

@@ -45,13 +45,6 @@ Result<std::uint64_t> read_amount(JsonReader& reader, std::string_view key, std:
   return static_cast<std::uint64_t>(number);
 }
 
-Result<Sha256> read_digest(JsonReader& reader, std::string_view key) {
-  SK_TRY_ASSIGN(const auto text, reader.string(key));
-  const auto digest = Sha256::from_hex(text);
-  if (!digest) return make_error(Errc::corrupt, "manifest: '" + std::string(key) + "' is not a SHA-256");
-  return *digest;
-}
-
 Result<Image> read_image(const Json& value) {
   JsonReader reader(value, "manifest: image");
   Image image;
@@ -62,8 +55,8 @@ Result<Image> read_image(const Json& value) {
   SK_TRY_ASSIGN(image.plain_bytes, read_amount(reader, "plain-bytes", 1, kImageMaxBytes));
   SK_TRY_ASSIGN(image.stored_bytes, read_amount(reader, "stored-bytes", 0, 2 * kImageMaxBytes));
   SK_TRY_ASSIGN(image.index_bytes, read_amount(reader, "index-bytes", 1, kIndexMaxBytes));
-  SK_TRY_ASSIGN(image.index_digest, read_digest(reader, "index-sha256"));
-  SK_TRY_ASSIGN(image.plain_digest, read_digest(reader, "plain-sha256"));
+  SK_TRY_ASSIGN(image.index_digest, reader.digest("index-sha256"));
+  SK_TRY_ASSIGN(image.plain_digest, reader.digest("plain-sha256"));
   if (const Json* encrypted = reader.optional_member("encrypted")) {
     if (encrypted->as_bool() == nullptr) return make_error(Errc::corrupt, "manifest: 'encrypted' is not true or false");
     image.encrypted = *encrypted->as_bool();

@@ -7,17 +7,25 @@
 namespace slotkeeper::cli {
 namespace {
 
+/// The target slot is bad only once staging had begun to overwrite it.
+std::string after_rollback(const CommandResult& result, const ErrcInfo& row) {
+  const auto& phase = result.failure->phase;
+  if (!phase || *phase >= Phase::stage) return std::string(row.device);
+  return "The original firmware and its configuration are in place; the target slot was not touched.";
+}
+
 /// The state of the device afterwards: the table's text holds for a transaction that was rolled back, a command that
 /// ended before it began one (preflight, verify) changed less.
 std::string device_after(const CommandResult& result, const Error& error) {
   const ErrcInfo& row = info(error.code);
   const bool special = error.code == Errc::switch_indeterminate || error.code == Errc::restore_incomplete;
   if ((row.exit_status == 5 || row.exit_status == 130) && !special && result.outcome != Outcome::rolled_back) {
-    if (result.transaction && row.exit_status == 130) return std::string(row.device);
+    if (result.transaction && row.exit_status == 130) return after_rollback(result, row);
     return result.transaction
                ? "The original firmware stays in place; 'slotkeeper recover' finishes what is left."
                : "No transaction was begun; the running firmware and its configuration were not changed.";
   }
+  if (result.outcome == Outcome::rolled_back || row.exit_status == 130) return after_rollback(result, row);
   if (row.exit_status != 3) return std::string(row.device);
   for (const ErrorDetail& detail : error.details) {
     const bool* compacted = std::get_if<bool>(&detail.value);

@@ -8,6 +8,7 @@
 #include <variant>
 #include <vector>
 
+#include "partitions/digest.hpp"
 #include "partitions/io/result.hpp"
 
 namespace slotkeeper {
@@ -69,6 +70,7 @@ class JsonReader {
   [[nodiscard]] Result<std::string> string(std::string_view key);
   [[nodiscard]] Result<std::int64_t> integer(std::string_view key, std::int64_t min, std::int64_t max);
   [[nodiscard]] Result<bool> boolean(std::string_view key);
+  [[nodiscard]] Result<Sha256> digest(std::string_view key);        ///< 64 hexadecimal digits
   [[nodiscard]] Result<const Json*> member(std::string_view key);   ///< must be there
   [[nodiscard]] const Json* optional_member(std::string_view key);  ///< nullptr when absent or null
   [[nodiscard]] Result<std::vector<std::string>> strings(std::string_view key);

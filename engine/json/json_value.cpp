@@ -72,6 +72,13 @@ Result<bool> JsonReader::boolean(std::string_view key) {
   return *value;
 }
 
+Result<Sha256> JsonReader::digest(std::string_view key) {
+  SK_TRY_ASSIGN(const std::string text, string(key));
+  const auto digest = Sha256::from_hex(text);
+  if (!digest) return wrong(key, "is not a SHA-256");
+  return *digest;
+}
+
 Result<std::vector<std::string>> JsonReader::strings(std::string_view key) {
   SK_TRY_ASSIGN(const Json* found, member(key));
   const JsonArray* array = found->as_array();

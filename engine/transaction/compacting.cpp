@@ -53,10 +53,13 @@ Result<permanent::CompactionLimits> compaction_limits(Device& device) {
   return limits;
 }
 
-PlannedWrite planned_write_of(const permanent::CompactionAction& action) {
+PlannedWrite planned_write_of(const permanent::CompactionPlan& plan, const permanent::CompactionAction& action) {
   const bool compresses = action.kind == permanent::CompactionAction::Kind::compress;
-  const std::uint64_t stored = action.size_bytes - std::min(action.size_bytes, action.frees.bytes);
-  return {.where = "permanent partition", .what = text_of(action), .bytes = compresses ? stored : 0};
+  const std::uint64_t size = plan.file(action).status.size_bytes;
+  const std::uint64_t stored = size - std::min(size, action.frees.bytes);
+  return {.where = "permanent partition",
+          .what = text_of(action.kind, plan.path(action)),
+          .bytes = compresses ? stored : 0};
 }
 
 Result<void> finish_compaction(Device& device) {

@@ -12,7 +12,8 @@ namespace slotkeeper {
 [[nodiscard]] Result<permanent::CompactionLimits> compaction_limits(Device& device);
 
 /// The same for a dry run, a real run and a preflight.
-[[nodiscard]] PlannedWrite planned_write_of(const permanent::CompactionAction& action);
+[[nodiscard]] PlannedWrite planned_write_of(const permanent::CompactionPlan& plan,
+                                            const permanent::CompactionAction& action);
 
 /// Brings a compaction that was cut off to its end, before anything else looks at the permanent partition.
 /// Durable: when it returns. On crash: it goes on the next time. Errors: as permanent::recover_compaction.

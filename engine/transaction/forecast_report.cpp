@@ -10,7 +10,7 @@ Json amount(const permanent::Amount& amount) { return JsonObject{{"bytes", amoun
 JsonObject classes_of(const PreflightReport& report, const permanent::ClassTable& classes) {
   const auto& frees = report.compaction.frees_by_class;
   JsonObject rows;
-  for (const auto& [name, totals] : report.inventory.classes) {
+  for (const auto& [name, totals] : report.inventory().classes) {
     const auto rule = std::ranges::find(classes.rules, name, &permanent::ClassRule::name);
     const auto kind = rule == classes.rules.end() ? permanent::ClassKind::config : rule->kind;
     const auto found = frees.find(name);
@@ -28,7 +28,7 @@ JsonObject classes_of(const PreflightReport& report, const permanent::ClassTable
 /// What the filesystem uses and no class holds: its own tables, directories of nobody.
 std::uint64_t held_by_nobody(const PreflightReport& report) {
   std::uint64_t held = 0;
-  for (const auto& [name, totals] : report.inventory.classes) held += totals.bytes;
+  for (const auto& [name, totals] : report.inventory().classes) held += totals.bytes;
   const std::uint64_t used = report.forecast.input.space.used_bytes();
   return used > held ? used - held : 0;
 }

@@ -66,10 +66,13 @@ Result<std::optional<HookRun>> run_hook(Device& device, const std::string& name,
       auto outcome,
       device.settings.host.run(
           {.executable = *hook, .arguments = {}, .environment = std::move(environment), .time_limit = limit}));
-  std::string output = std::move(outcome.standard_output) + outcome.standard_error;
+  std::string output = outcome.standard_output + outcome.standard_error;
   if (output.size() > kHookOutputMaxBytes) output.erase(0, output.size() - kHookOutputMaxBytes);
-  HookRun run{
-      .name = name, .exit_status = outcome.exit_status, .timed_out = outcome.timed_out, .output = std::move(output)};
+  HookRun run{.name = name,
+              .exit_status = outcome.exit_status,
+              .timed_out = outcome.timed_out,
+              .output = std::move(output),
+              .standard_output = std::move(outcome.standard_output)};
   add_to_report(device, run);
   return std::optional(std::move(run));
 }
@@ -81,7 +84,7 @@ Result<void> reboot_device(Device& device) {
         const auto outcome,
         device.settings.host.run(
             {.executable = "/sbin/reboot", .arguments = {}, .environment = {}, .time_limit = kRebootHookLimit}));
-    run = HookRun{.name = "reboot", .exit_status = outcome.exit_status, .timed_out = outcome.timed_out, .output = {}};
+    run = HookRun{.name = "reboot", .exit_status = outcome.exit_status, .timed_out = outcome.timed_out, .output = {}, .standard_output = {}};
   }
   if (run->succeeded()) return success();
   return make_error(Errc::internal, run->story());

@@ -23,7 +23,8 @@ struct HookRun {
   std::string name;
   int exit_status = 0;
   bool timed_out = false;
-  std::string output;  ///< standard output and error, the last kHookOutputMaxBytes of them
+  std::string output;           ///< standard output and error, the last kHookOutputMaxBytes of them
+  std::string standard_output;  ///< from its beginning, as much as a host keeps
 
   [[nodiscard]] bool succeeded() const { return exit_status == 0 && !timed_out; }
   /// "the hook 'quiesce' ended with status 3: the last line that it printed"

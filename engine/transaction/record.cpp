@@ -48,13 +48,6 @@ Json json_of(const std::optional<permanent::SnapshotFacts>& facts) {
                     {"stored-bytes", facts->stored_bytes}};
 }
 
-Result<Sha256> read_digest(JsonReader& reader, std::string_view key) {
-  SK_TRY_ASSIGN(auto text, reader.string(key));
-  const auto digest = Sha256::from_hex(text);
-  if (!digest) return make_error(Errc::corrupt, std::string(key) + " is not a SHA-256");
-  return *digest;
-}
-
 Result<std::string> read_text(JsonReader& reader, std::string_view key) {
   SK_TRY_ASSIGN(auto text, reader.string(key));
   return unescape_bytes(text);
@@ -134,7 +127,7 @@ Result<SlotBaseline> read_baseline(const Json& value) {
   }
   SK_TRY_ASSIGN(baseline.version, read_text(reader, "version"));
   if (const Json* digest = reader.optional_member("manifest-sha256"); digest != nullptr && !digest->is_null()) {
-    SK_TRY_ASSIGN(baseline.manifest_digest, read_digest(reader, "manifest-sha256"));
+    SK_TRY_ASSIGN(baseline.manifest_digest, reader.digest("manifest-sha256"));
   }
   SK_TRY_ASSIGN(const Json* volumes, reader.member("volumes"));
   if (volumes->as_array() == nullptr) return make_error(Errc::corrupt, "volumes is not a list");
@@ -144,7 +137,7 @@ Result<SlotBaseline> read_baseline(const Json& value) {
     SK_TRY_ASSIGN(volume.volume, volume_reader.string("volume"));
     SK_TRY_ASSIGN(const auto bytes, volume_reader.integer("bytes", 0, kIntegerMax));
     volume.length_bytes = static_cast<std::uint64_t>(bytes);
-    SK_TRY_ASSIGN(volume.digest, read_digest(volume_reader, "sha256"));
+    SK_TRY_ASSIGN(volume.digest, volume_reader.digest("sha256"));
     SK_TRY(volume_reader.finish());
     baseline.volumes.push_back(std::move(volume));
   }
@@ -158,8 +151,8 @@ Result<std::optional<permanent::SnapshotFacts>> read_snapshot(const Json* value)
   if (value == nullptr || value->is_null()) return std::optional<permanent::SnapshotFacts>{};
   JsonReader reader(*value, "snapshot");
   permanent::SnapshotFacts facts;
-  SK_TRY_ASSIGN(facts.config_root, read_digest(reader, "config-root"));
-  SK_TRY_ASSIGN(facts.protected_root, read_digest(reader, "protected-root"));
+  SK_TRY_ASSIGN(facts.config_root, reader.digest("config-root"));
+  SK_TRY_ASSIGN(facts.protected_root, reader.digest("protected-root"));
   SK_TRY_ASSIGN(const auto entries, reader.integer("entries", 0, kIntegerMax));
   SK_TRY_ASSIGN(const auto plain, reader.integer("plain-bytes", 0, kIntegerMax));
   SK_TRY_ASSIGN(const auto stored, reader.integer("stored-bytes", 0, kIntegerMax));
@@ -198,7 +191,7 @@ Result<TransactionRecord> read_members(JsonReader& reader) {
   SK_TRY_ASSIGN(record.permanent_path, read_text(reader, "permanent-path"));
   SK_TRY_ASSIGN(const Json* classes, reader.member("classes"));
   SK_TRY_ASSIGN(record.classes, read_classes(*classes));
-  SK_TRY_ASSIGN(record.slot_table_digest, read_digest(reader, "slot-table-sha256"));
+  SK_TRY_ASSIGN(record.slot_table_digest, reader.digest("slot-table-sha256"));
   SK_TRY_ASSIGN(const auto slack, reader.integer("slack-bytes", 0, kIntegerMax));
   record.slack_bytes = static_cast<std::uint64_t>(slack);
   SK_TRY_ASSIGN(const Json* image, reader.member("image"));

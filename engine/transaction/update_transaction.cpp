@@ -123,7 +123,7 @@ Result<std::optional<TrialBoot>> update_transaction(Device& device, const Update
   SK_TRY_ASSIGN(auto bundle, open_bundle_at(device, request.location));
   SK_TRY_ASSIGN(const auto manifest, verify(device, std::move(bundle)));
   if (!request.force && holds_already(device, manifest)) return std::optional<TrialBoot>{};
-  SK_TRY_ASSIGN(const auto plan, plan_update(device, manifest));
+  SK_TRY_ASSIGN(auto plan, plan_update(device, manifest));
   SK_TRY(begin(device, manifest, plan));
   SK_TRY(begin_watch(device, plan));
   SK_TRY_ASSIGN(const auto compacted, compact_permanent(device, plan));

@@ -54,7 +54,7 @@ class Host {
   /// Calls `task` from a thread of its own with pauses of `interval`, until the object goes. Nothing where a host has
   /// no threads (or the machine none to give): what matters must be done without them, too, only later.
   [[nodiscard]] virtual std::unique_ptr<Repetition> repeat(std::chrono::milliseconds interval,
-                                                           std::function<void()> task) {
+                                                           const std::function<void()>& task) {
     static_cast<void>(interval);
     static_cast<void>(task);
     return nullptr;

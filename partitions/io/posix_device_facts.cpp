@@ -299,6 +299,7 @@ Result<DeviceIdentity> identify_device(Storage& storage, const std::string& path
 Result<std::vector<Mount>> read_mounts(Storage& storage) {
   SK_TRY_ASSIGN(std::vector<MountEntry> entries, read_mount_entries(storage));
   std::vector<Mount> mounts;
+  mounts.reserve(entries.size());
   for (MountEntry& entry : entries) mounts.push_back(std::move(entry.mount));
   return mounts;
 }

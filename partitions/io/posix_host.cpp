@@ -87,8 +87,8 @@ class PosixHost final : public Host {
     while (::clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &until, nullptr) == EINTR) continue;
   }
 
-  std::unique_ptr<Repetition> repeat(std::chrono::milliseconds interval, std::function<void()> task) override {
-    auto repetition = std::make_unique<ThreadRepetition>(interval, std::move(task));
+  std::unique_ptr<Repetition> repeat(std::chrono::milliseconds interval, const std::function<void()>& task) override {
+    auto repetition = std::make_unique<ThreadRepetition>(interval, task);
     if (!repetition->is_running()) return nullptr;
     return repetition;
   }

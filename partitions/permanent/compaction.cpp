@@ -24,8 +24,8 @@ constexpr unsigned int kWorkersMax = 4;  // each costs memory
 unsigned int workers() { return std::clamp(std::thread::hardware_concurrency(), 1U, kWorkersMax); }
 
 /// Bytes that an action works through.
-std::uint64_t weight(const CompactionAction& action) {
-  return action.kind == Kind::compress ? action.size_bytes : action.frees.bytes;
+std::uint64_t weight(const CompactionAction& action, const Entry& file) {
+  return action.kind == Kind::compress ? file.status.size_bytes : action.frees.bytes;
 }
 
 /// Lines of a segment, compressed by us or not; nothing when that cannot be told.
@@ -64,7 +64,8 @@ class Compactor {
     std::size_t done = 0;
     while (done < actions.size() && actions[done].kind != Kind::compress) {
       const auto same = [&](const CompactionAction& action) {
-        return action.kind == actions[done].kind && parent_of(action.path) == parent_of(actions[done].path);
+        return action.kind == actions[done].kind &&
+               parent_of(plan_.path(action)) == parent_of(plan_.path(actions[done]));
       };
       const auto group = actions.subspan(done);
       const auto end = std::ranges::find_if_not(group, same);
@@ -82,20 +83,21 @@ class Compactor {
  private:
   static std::uint64_t total(const CompactionPlan& plan) {
     std::uint64_t bytes = 0;
-    for (const CompactionAction& action : plan.actions) bytes += weight(action);
+    for (const CompactionAction& action : plan.actions) bytes += weight(action, plan.file(action));
     return bytes;
   }
 
   Result<void> leave(const CompactionAction& action, LeftAloneReason reason) {
     if (action.kind == Kind::drop_expired) blocked_.insert(action.series);
-    report_.left_alone.add(action.path, reason);
-    sink_.notice("left alone " + action.path + ": " + std::string(text_of(reason)));
+    const std::string path(plan_.path(action));
+    report_.left_alone.add(path, reason);
+    sink_.notice("left alone " + path + ": " + std::string(text_of(reason)));
     return success();
   }
 
   /// The removals of one directory, then its sync.
   Result<void> remove_in_directory(std::span<const CompactionAction> actions) {
-    Result<std::unique_ptr<io::Directory>> opened = root_.open_directory(parent_of(actions.front().path));
+    Result<std::unique_ptr<io::Directory>> opened = root_.open_directory(parent_of(plan_.path(actions.front())));
     if (!opened.has_value()) {
       if (!is_about_this_file(opened.assume_error())) return std::move(opened).assume_error();
       for (const CompactionAction& action : actions) SK_TRY(leave(action, LeftAloneReason::changed));
@@ -104,10 +106,11 @@ class Compactor {
     io::Directory& parent = *opened.assume_value();
     Result<void> outcome = success();
     for (const CompactionAction& action : actions) {
+      const Entry file = plan_.file(action);
       outcome = sink_.check_cancelled();
-      if (outcome.has_value()) outcome = remove(parent, action);
+      if (outcome.has_value()) outcome = remove(parent, action, file);
       if (!outcome.has_value()) break;
-      progress_.add(weight(action));
+      progress_.add(weight(action, file));
     }
     // What was removed before an error is removed all the same.
     if (std::exchange(removed_, false)) SK_TRY(parent.sync());
@@ -116,18 +119,18 @@ class Compactor {
   }
 
   /// Removes the file if it is still the planned one and unused.
-  Result<void> remove(io::Directory& parent, const CompactionAction& action) {
+  Result<void> remove(io::Directory& parent, const CompactionAction& action, const Entry& file) {
     const bool is_segment = action.kind == Kind::drop_expired;
     if (is_segment && blocked_.contains(action.series)) return leave(action, LeftAloneReason::in_use);
-    const std::string name = last_name_of(action.path);
+    const std::string name = last_name_of(file.path);
     const auto lease = is_segment ? io::LeaseKind::no_writer : io::LeaseKind::nobody;
     SK_TRY_ASSIGN(const auto held, take_unused(parent, name, lease));
     if (!held) return leave(action, LeftAloneReason::in_use);
     SK_TRY_ASSIGN(const io::EntryStatus opened, held->status());
-    if (!is_as_planned(action, opened, is_segment)) return leave(action, LeftAloneReason::changed);
+    if (!is_as_planned(file, opened, is_segment)) return leave(action, LeftAloneReason::changed);
     std::optional<std::uint64_t> entries;
     if (is_segment) {
-      SK_TRY_ASSIGN(entries, with_context(count_entries(*held, name), action.path));
+      SK_TRY_ASSIGN(entries, with_context(count_entries(*held, name), file.path));
     }
     // The name and its file once more, as late as can be: what is removed is the name, and it must still be this
     // file's, and in nobody's hands.
@@ -136,7 +139,7 @@ class Compactor {
     SK_TRY(named);
     SK_TRY_ASSIGN(const bool still_unused, held->try_lease(lease));
     if (!still_unused) return leave(action, LeftAloneReason::in_use);
-    if (!is_as_planned(action, named.assume_value(), is_segment)) return leave(action, LeftAloneReason::changed);
+    if (!is_as_planned(file, named.assume_value(), is_segment)) return leave(action, LeftAloneReason::changed);
     const Result<void> removed = parent.remove_file(name);
     if (!removed.has_value() && is_about_this_file(removed.assume_error())) {
       const bool is_immutable = removed.assume_error().os_errno == EPERM;
@@ -145,18 +148,19 @@ class Compactor {
     SK_TRY(removed);
     removed_ = true;
     SK_TRY(held->close());
-    note_removal(action, entries);
+    note_removal(action.kind, file, entries);
     return success();
   }
 
-  void note_removal(const CompactionAction& action, std::optional<std::uint64_t> entries) {
-    if (action.kind != Kind::drop_expired) {
+  void note_removal(Kind kind, const Entry& file, std::optional<std::uint64_t> entries) {
+    const std::uint64_t bytes = file.status.size_bytes;
+    if (kind != Kind::drop_expired) {
       ++report_.removed_files;
-      sink_.notice("removed " + action.path + ": " + kibibytes(action.size_bytes));
+      sink_.notice("removed " + file.path + ": " + kibibytes(bytes));
       return;
     }
-    report_.dropped.push_back({.path = action.path, .bytes = action.size_bytes, .entries = entries});
-    sink_.notice("dropped expired " + action.path + ": " + kibibytes(action.size_bytes) + ", " +
+    report_.dropped.push_back({.path = file.path, .bytes = bytes, .entries = entries});
+    sink_.notice("dropped expired " + file.path + ": " + kibibytes(bytes) + ", " +
                  (entries ? std::to_string(*entries) + " entries" : "entries not counted"));
   }
 
@@ -166,24 +170,26 @@ class Compactor {
     bool has_folder = false;
     for (const CompactionAction& action : actions) {
       SK_TRY(sink_.check_cancelled());
+      const PlannedSegment segment{.file = plan_.file(action), .frees_bytes = action.frees.bytes};
       Replaced replaced{.left_alone = LeftAloneReason::no_room, .after_bytes = 0};
       Result<void> made = has_folder ? success() : make_own_directory(root_);
       has_folder = made.has_value();
       if (has_folder) {
-        SK_TRY_ASSIGN(replaced, replace_segment(root_, action, encoder, progress_));
+        SK_TRY_ASSIGN(replaced, replace_segment(root_, segment, encoder, progress_));
       } else if (!is_about_room(made.assume_error())) {
         return made;
       }
       if (replaced.left_alone == LeftAloneReason::no_room) {
-        SK_TRY_ASSIGN(replaced, compress_in_place(root_, action, scratch_, progress_));
+        SK_TRY_ASSIGN(replaced, compress_in_place(root_, segment.file, scratch_, progress_));
       }
       if (replaced.left_alone) {
         SK_TRY(leave(action, *replaced.left_alone));
         continue;
       }
+      const std::uint64_t before_bytes = segment.file.status.size_bytes;
       report_.compressed.push_back(
-          {.path = action.path, .before_bytes = action.size_bytes, .after_bytes = replaced.after_bytes});
-      sink_.notice("compressed " + action.path + ": " + kibibytes(action.size_bytes) + " -> " +
+          {.path = segment.file.path, .before_bytes = before_bytes, .after_bytes = replaced.after_bytes});
+      sink_.notice("compressed " + segment.file.path + ": " + kibibytes(before_bytes) + " -> " +
                    kibibytes(replaced.after_bytes));
     }
     return sync_own_directory();
@@ -204,7 +210,7 @@ class Compactor {
   const CompactionPlan& plan_;
   ProgressSink& sink_;
   CompactionProgress progress_;
-  std::set<std::uint64_t> blocked_;  ///< series in which something older stayed
+  std::set<std::uint32_t> blocked_;  ///< series in which something older stayed
   bool removed_ = false;
   CompactionReport report_;
 };

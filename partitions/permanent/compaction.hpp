@@ -66,25 +66,29 @@ struct CompactionAction {
     drop_expired,  ///< a segment past its retention
     compress,      ///< a rotated segment becomes NAME.zst
   } kind = Kind::remove_disposable;
-  std::string path;
-  std::uint64_t device = 0;  ///< identity the file must still have
-  std::uint64_t inode = 0;
-  std::uint64_t size_bytes = 0;
-  io::TimeStamp modified;
-  io::TimeStamp changed;
-  std::uint64_t series = 0;  ///< of drop_expired: nothing newer of a series goes when something older stayed
+  std::uint32_t entry = 0;   ///< index into the plan's inventory: the file as it must still be
+  std::uint32_t series = 0;  ///< of drop_expired: nothing newer of a series goes when something older stayed
   Amount frees;              ///< at least, of compress: estimated from samples
 };
 /// "remove spool/x", "drop expired log/x.9", "compress log/x.1": what a dry run prints.
-[[nodiscard]] std::string text_of(const CompactionAction& action);
+[[nodiscard]] std::string text_of(CompactionAction::Kind kind, std::string_view path);
 
 struct CompactionPlan {
+  Inventory inventory;  ///< that the plan was made from
   /// Disposable files by directory and name, expired segments by series from the oldest on, then what is to be
   /// compressed by gain.
   std::vector<CompactionAction> actions;
   Amount frees;
   std::map<std::string, Amount> frees_by_class;  ///< by rule name; only classes that free something
   LeftAloneList left_alone;
+
+  /// The file as it was found.
+  [[nodiscard]] Entry file(const CompactionAction& action) const { return inventory.entries[action.entry]; }
+  [[nodiscard]] std::string_view path(const CompactionAction& action) const {
+    return inventory.entries.path(action.entry);
+  }
+  /// Forgets every entry of the inventory that no action is about: what carrying out does not need.
+  void keep_planned_files();
 };
 
 struct CompactionLimits {
@@ -100,7 +104,7 @@ struct CompactionLimits {
 /// those that gain a block by compression, that nobody writes and that are quiet. The file that a program writes is
 /// never touched. Where the filesystem has no leases nobody can tell whether a file is open, so all are left alone.
 /// Writes nothing. Errors: io_error.
-[[nodiscard]] Result<CompactionPlan> plan_compaction(io::Directory& root, const Inventory& inventory,
+[[nodiscard]] Result<CompactionPlan> plan_compaction(io::Directory& root, Inventory inventory,
                                                      const ClassTable& classes, const CompactionLimits& limits);
 
 /// Where a log that is compressed in place lies while the file itself does not hold all of it: two areas of the state

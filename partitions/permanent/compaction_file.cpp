@@ -43,14 +43,14 @@ std::string_view text_of(LeftAloneReason reason) {
   return "";
 }
 
-std::string text_of(const CompactionAction& action) {
-  switch (action.kind) {
+std::string text_of(CompactionAction::Kind kind, std::string_view path) {
+  switch (kind) {
     case CompactionAction::Kind::remove_disposable:
-      return "remove " + action.path;
+      return "remove " + std::string(path);
     case CompactionAction::Kind::drop_expired:
-      return "drop expired " + action.path;
+      return "drop expired " + std::string(path);
     case CompactionAction::Kind::compress:
-      return "compress " + action.path;
+      return "compress " + std::string(path);
   }
   return "";
 }
@@ -79,10 +79,11 @@ Result<std::unique_ptr<io::File>> take_unused(io::Directory& parent, const std::
   return std::move(opened).assume_value();
 }
 
-bool is_as_planned(const CompactionAction& action, const io::EntryStatus& now, bool and_inode) {
-  return now.type == io::EntryType::regular && now.device == action.device && now.inode == action.inode &&
-         now.size_bytes == action.size_bytes && now.modified == action.modified && now.links == 1 &&
-         (!and_inode || now.changed == action.changed);
+bool is_as_planned(const Entry& planned, const io::EntryStatus& now, bool and_inode) {
+  const io::EntryStatus& then = planned.status;
+  return now.type == io::EntryType::regular && now.device == then.device && now.inode == then.inode &&
+         now.size_bytes == then.size_bytes && now.modified == then.modified && now.links == 1 &&
+         (!and_inode || now.changed == then.changed);
 }
 
 Result<std::optional<io::EntryStatus>> find_entry(io::Directory& directory, const std::string& name) {

@@ -21,7 +21,7 @@ namespace slotkeeper::permanent {
                                                             io::LeaseKind kind);
 
 /// Same file with the same contents and one name; with `and_inode` nothing of its inode was touched either.
-[[nodiscard]] bool is_as_planned(const CompactionAction& action, const io::EntryStatus& now, bool and_inode);
+[[nodiscard]] bool is_as_planned(const Entry& planned, const io::EntryStatus& now, bool and_inode);
 
 /// Looks a name up: nothing when it is not there any more.
 [[nodiscard]] Result<std::optional<io::EntryStatus>> find_entry(io::Directory& directory, const std::string& name);

@@ -290,14 +290,14 @@ Result<bool> continue_from(InPlaceWork& work, io::File& file, RedoLog& redo, con
 
 }  // namespace
 
-Result<Replaced> compress_in_place(io::Directory& root, const CompactionAction& action, ScratchAreas scratch,
+Result<Replaced> compress_in_place(io::Directory& root, const Entry& planned, ScratchAreas scratch,
                                    CompactionProgress& progress) {
   SK_TRY_ASSIGN(const io::SpaceFacts space, root.space());
   if (!overwrites_in_place(space.filesystem_magic)) return left_alone(LeftAloneReason::no_room);
   RedoLog redo(scratch);
   SK_TRY_ASSIGN(const auto unfinished, redo.newest());
   if (unfinished) return left_alone(LeftAloneReason::no_room);
-  Result<std::unique_ptr<io::File>> opened = root.open_file(action.path, io::OpenMode::read_write());
+  Result<std::unique_ptr<io::File>> opened = root.open_file(planned.path, io::OpenMode::read_write());
   if (!opened.has_value()) {
     if (!is_about_this_file(opened.assume_error())) return std::move(opened).assume_error();
     const bool is_immutable = opened.assume_error().os_errno == EPERM;
@@ -307,16 +307,16 @@ Result<Replaced> compress_in_place(io::Directory& root, const CompactionAction& 
   SK_TRY_ASSIGN(const bool alone, file.try_lease(io::LeaseKind::nobody));
   if (!alone) return left_alone(LeftAloneReason::in_use);
   SK_TRY_ASSIGN(const io::EntryStatus status, file.status());
-  if (!is_as_planned(action, status, true)) return left_alone(LeftAloneReason::changed);
+  if (!is_as_planned(planned, status, true)) return left_alone(LeftAloneReason::changed);
   if (status.allocated_bytes < status.size_bytes) return left_alone(LeftAloneReason::no_room);  // holes need blocks
-  SK_TRY_ASSIGN(const auto taken, find_entry(root, compressed_name(action.path)));
+  SK_TRY_ASSIGN(const auto taken, find_entry(root, compressed_name(planned.path)));
   if (taken) return left_alone(LeftAloneReason::name_taken);
   SK_TRY_ASSIGN(const bool worth_it, gains_enough(file, status, redo, space.block_bytes));
   if (!worth_it) return left_alone(LeftAloneReason::too_small);
   const RedoStep begin{.kind = RedoStep::Kind::frame,
                        .sequence = 0,
-                       .path = action.path,
-                       .inode = action.inode,
+                       .path = planned.path,
+                       .inode = planned.status.inode,
                        .plain_bytes = status.size_bytes,
                        .consumed_bytes = 0,
                        .stored_bytes = 0,
@@ -324,7 +324,7 @@ Result<Replaced> compress_in_place(io::Directory& root, const CompactionAction& 
                        .accessed = status.accessed,
                        .modified = status.modified};
   std::optional<InPlaceWork> work(std::in_place, root, redo, std::move(opened).assume_value(), begin);
-  SK_TRY_ASSIGN(const bool finished, with_context(work->run(0, 0, &progress), action.path));
+  SK_TRY_ASSIGN(const bool finished, with_context(work->run(0, 0, &progress), planned.path));
   const std::uint64_t stored = work->stored_bytes();
   work.reset();
   if (finished) return Replaced{.left_alone = {}, .after_bytes = stored};

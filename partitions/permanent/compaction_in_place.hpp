@@ -20,8 +20,8 @@ namespace slotkeeper::permanent {
 /// be cancelled in the middle.
 /// Durable: every piece; all of it when it returns. On crash: `finish_in_place` goes on.
 /// Errors: io_error, sync_failed, readback_mismatch, read_only.
-[[nodiscard]] Result<Replaced> compress_in_place(io::Directory& root, const CompactionAction& action,
-                                                 ScratchAreas scratch, CompactionProgress& progress);
+[[nodiscard]] Result<Replaced> compress_in_place(io::Directory& root, const Entry& planned, ScratchAreas scratch,
+                                                 CompactionProgress& progress);
 
 enum class InPlaceState : std::uint8_t {
   nothing,   ///< there was nothing to finish

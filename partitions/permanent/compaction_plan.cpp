@@ -42,19 +42,23 @@ void put_in_order(Series& series) {
 
 class Planner {
  public:
-  Planner(io::Directory& root, const Inventory& inventory, const ClassTable& classes, const CompactionLimits& limits)
-      : root_(root), inventory_(inventory), classes_(classes), limits_(limits) {}
+  Planner(io::Directory& root, Inventory inventory, const ClassTable& classes, const CompactionLimits& limits)
+      : root_(root), classes_(classes), limits_(limits) {
+    plan_.inventory = std::move(inventory);
+  }
 
   Result<CompactionPlan> run() {
     SK_TRY_ASSIGN(const io::SpaceFacts space, root_.space());
     block_bytes_ = std::max<std::uint64_t>(space.block_bytes, 1);
     SK_TRY(look_at_entries());
-    std::ranges::sort(plan_.actions, [](const CompactionAction& a, const CompactionAction& b) {
-      return std::tuple(parent_of(a.path), a.path) < std::tuple(parent_of(b.path), b.path);
+    std::ranges::sort(plan_.actions, [this](const CompactionAction& a, const CompactionAction& b) {
+      const std::string_view first = plan_.path(a);
+      const std::string_view second = plan_.path(b);
+      return std::tuple(parent_of(first), first) < std::tuple(parent_of(second), second);
     });
     for (const auto& [directory, entries] : logs_) SK_TRY(look_at_directory(entries));
-    std::ranges::sort(compressions_, [](const CompactionAction& a, const CompactionAction& b) {
-      return std::tie(b.frees.bytes, a.path) < std::tie(a.frees.bytes, b.path);
+    std::ranges::sort(compressions_, [this](const CompactionAction& a, const CompactionAction& b) {
+      return std::tuple(b.frees.bytes, plan_.path(a)) < std::tuple(a.frees.bytes, plan_.path(b));
     });
     std::ranges::move(compressions_, std::back_inserter(plan_.actions));
     return std::move(plan_);
@@ -64,23 +68,23 @@ class Planner {
   /// Disposable files are dealt with at once, logs are put together by directory.
   Result<void> look_at_entries() {
     std::size_t index = 0;
-    for (const Entry& entry : inventory_.entries) {
+    for (const Entry& entry : plan_.inventory.entries) {
       const std::size_t here = index++;
       if (entry.status.type != io::EntryType::regular) continue;
       if (entry.status.modified <= limits_.now) newest_ = std::max(newest_, entry.status.modified);
-      if (entry.kind == ClassKind::disposable) SK_TRY(look_at_disposable(entry));
+      if (entry.kind == ClassKind::disposable) SK_TRY(look_at_disposable(entry, here));
       if (entry.kind != ClassKind::log && entry.kind != ClassKind::security_log) continue;
       logs_[parent_of(entry.path)].push_back(here);
     }
     return success();
   }
 
-  Result<void> look_at_disposable(const Entry& entry) {
+  Result<void> look_at_disposable(const Entry& entry, std::size_t index) {
     if (must_stay(entry.status)) return success();
     if (entry.status.links != 1) return leave(entry.path, LeftAloneReason::several_names);
     SK_TRY_ASSIGN(const auto held, take_unused(root_, entry.path, io::LeaseKind::nobody));
     if (!held) return leave(entry.path, LeftAloneReason::in_use);
-    plan_.actions.push_back(action_for(entry, CompactionAction::Kind::remove_disposable,
+    plan_.actions.push_back(action_for(entry, index, CompactionAction::Kind::remove_disposable,
                                        {.bytes = entry.status.allocated_bytes, .inodes = 1}));
     return success();
   }
@@ -90,7 +94,7 @@ class Planner {
     std::map<std::string, Series> all;
     names_.clear();
     for (const std::size_t index : entries) {
-      const Entry& entry = inventory_.entries[index];
+      const Entry& entry = plan_.inventory.entries[index];
       std::string name = last_name_of(entry.path);
       if (auto segment = understand_segment(name)) {
         Series& series = all[segment->series];
@@ -118,7 +122,7 @@ class Planner {
       if (series.mark == SegmentMark::infix && !closed.empty()) closed = closed.subspan(1);
     }
     SK_TRY_ASSIGN(const std::size_t dropped, drop_expired(series, closed));
-    for (const Member& member : closed.subspan(dropped)) SK_TRY(look_at_segment(inventory_.entries[member.entry]));
+    for (const Member& member : closed.subspan(dropped)) SK_TRY(look_at_segment(member.entry));
     return success();
   }
 
@@ -128,7 +132,7 @@ class Planner {
     // All of the series, so that every time stamp is compared with those of its neighbours.
     std::vector<SegmentAge> ages;
     for (const Member& member : series.members) {
-      const Entry& entry = inventory_.entries[member.entry];
+      const Entry& entry = plan_.inventory.entries[member.entry];
       const bool may_go = entry.kind == ClassKind::log;
       ages.push_back(
           {.modified = member.modified, .keep_days = may_go ? classes_.rule_at(entry.rule).keep_days : std::nullopt});
@@ -137,10 +141,10 @@ class Planner {
     const std::size_t expired = begins_at_the_oldest ? expired_segments(ages, credible_now(limits_.now, newest_)) : 0;
     ++series_;
     for (std::size_t i = 0; i < std::min(expired, closed.size()); ++i) {
-      const Entry& entry = inventory_.entries[closed[i].entry];
+      const Entry& entry = plan_.inventory.entries[closed[i].entry];
       SK_TRY_ASSIGN(const auto obstacle, obstacle_of(entry));
       if (obstacle) return i;  // what was made after it stays, too
-      plan_.actions.push_back(action_for(entry, CompactionAction::Kind::drop_expired,
+      plan_.actions.push_back(action_for(entry, closed[i].entry, CompactionAction::Kind::drop_expired,
                                          {.bytes = entry.status.allocated_bytes, .inodes = 1}));
       plan_.actions.back().series = series_;
     }
@@ -167,7 +171,8 @@ class Planner {
     return held ? std::optional<LeftAloneReason>() : std::optional(LeftAloneReason::in_use);
   }
 
-  Result<void> look_at_segment(const Entry& entry) {
+  Result<void> look_at_segment(std::size_t index) {
+    const Entry entry = plan_.inventory.entries[index];
     const std::string name = last_name_of(entry.path);
     if (compressor_suffix(name) != 0) return success();  // of a kind that is never of interest
     if (entry.status.allocated_bytes <= block_bytes_ || entry.status.size_bytes <= block_bytes_) {
@@ -183,12 +188,12 @@ class Planner {
     }
     SK_TRY_ASSIGN(const auto obstacle, obstacle_of(entry));
     if (obstacle) return leave(entry.path, *obstacle);
-    return estimate(entry);
+    return estimate(entry, index);
   }
 
   /// From samples of the beginning and the middle; the worse one counts, and a ninth is added: what is far apart in a
   /// segment may be less alike than what is near.
-  Result<void> estimate(const Entry& entry) {
+  Result<void> estimate(const Entry& entry, std::size_t index) {
     Result<std::unique_ptr<io::File>> opened = root_.open_file(entry.path, io::OpenMode::read_only());
     if (!opened.has_value()) {
       if (is_about_this_file(opened.assume_error())) return leave(entry.path, LeftAloneReason::changed);
@@ -211,27 +216,18 @@ class Planner {
     const std::uint64_t stored_blocks = (stored + block_bytes_ - 1) / block_bytes_ * block_bytes_;
     if (stored_blocks + block_bytes_ > entry.status.allocated_bytes)
       return leave(entry.path, LeftAloneReason::too_small);
-    compressions_.push_back(action_for(entry, CompactionAction::Kind::compress,
+    compressions_.push_back(action_for(entry, index, CompactionAction::Kind::compress,
                                        {.bytes = entry.status.allocated_bytes - stored_blocks, .inodes = 0}));
     return success();
   }
 
-  CompactionAction action_for(const Entry& entry, CompactionAction::Kind kind, Amount frees) {
+  CompactionAction action_for(const Entry& entry, std::size_t index, CompactionAction::Kind kind, Amount frees) {
     plan_.frees.bytes += frees.bytes;
     plan_.frees.inodes += frees.inodes;
     Amount& of_class = plan_.frees_by_class[classes_.rule_at(entry.rule).name];
     of_class.bytes += frees.bytes;
     of_class.inodes += frees.inodes;
-    const io::EntryStatus& status = entry.status;
-    return {.kind = kind,
-            .path = entry.path,
-            .device = status.device,
-            .inode = status.inode,
-            .size_bytes = status.size_bytes,
-            .modified = status.modified,
-            .changed = status.changed,
-            .series = 0,
-            .frees = frees};
+    return {.kind = kind, .entry = static_cast<std::uint32_t>(index), .series = 0, .frees = frees};
   }
 
   Result<void> leave(const std::string& path, LeftAloneReason reason) {
@@ -255,11 +251,10 @@ class Planner {
   }
 
   io::Directory& root_;
-  const Inventory& inventory_;
   const ClassTable& classes_;
   const CompactionLimits& limits_;
   std::uint64_t block_bytes_ = 0;
-  std::uint64_t series_ = 0;
+  std::uint32_t series_ = 0;
   io::TimeStamp newest_;
   std::map<std::string, std::vector<std::size_t>> logs_;  ///< by directory
   std::vector<std::string> names_;                        ///< of the logs in the directory being looked at
@@ -271,9 +266,19 @@ class Planner {
 
 }  // namespace
 
-Result<CompactionPlan> plan_compaction(io::Directory& root, const Inventory& inventory, const ClassTable& classes,
+void CompactionPlan::keep_planned_files() {
+  EntryList planned;
+  for (CompactionAction& action : actions) {
+    planned.push_back(file(action));
+    action.entry = static_cast<std::uint32_t>(planned.size() - 1);
+  }
+  inventory.entries = std::move(planned);
+  actions.shrink_to_fit();
+}
+
+Result<CompactionPlan> plan_compaction(io::Directory& root, Inventory inventory, const ClassTable& classes,
                                        const CompactionLimits& limits) {
-  return with_context(Planner(root, inventory, classes, limits).run(), "compaction");
+  return with_context(Planner(root, std::move(inventory), classes, limits).run(), "compaction");
 }
 
 }  // namespace slotkeeper::permanent

@@ -19,15 +19,14 @@ class Replacement {
  public:
   using Refusal = Result<std::optional<LeftAloneReason>>;
 
-  Replacement(io::Directory& root, const CompactionAction& action, SegmentEncoder& encoder,
-              CompactionProgress& progress)
+  Replacement(io::Directory& root, const PlannedSegment& segment, SegmentEncoder& encoder, CompactionProgress& progress)
       : root_(root),
-        action_(action),
+        segment_(segment),
         encoder_(encoder),
         progress_(progress),
-        name_(last_name_of(action.path)),
-        built_(std::string(kOwnDirectory) + "/" + replacement_name(action.inode)),
-        retired_(std::string(kOwnDirectory) + "/" + retired_name(action.inode)) {}
+        name_(last_name_of(segment.file.path)),
+        built_(std::string(kOwnDirectory) + "/" + replacement_name(segment.file.status.inode)),
+        retired_(std::string(kOwnDirectory) + "/" + retired_name(segment.file.status.inode)) {}
 
   Result<Replaced> run() {
     for (const auto step : {&Replacement::take, &Replacement::build, &Replacement::publish, &Replacement::retire}) {
@@ -43,7 +42,7 @@ class Replacement {
   static std::optional<LeftAloneReason> none() { return std::nullopt; }
 
   Refusal take() {
-    Result<std::unique_ptr<io::Directory>> parent = root_.open_directory(parent_of(action_.path));
+    Result<std::unique_ptr<io::Directory>> parent = root_.open_directory(parent_of(segment_.file.path));
     if (!parent.has_value()) {
       if (is_about_this_file(parent.assume_error())) return std::optional(LeftAloneReason::changed);
       return std::move(parent).assume_error();
@@ -52,12 +51,12 @@ class Replacement {
     SK_TRY_ASSIGN(original_, take_unused(*parent_, name_, io::LeaseKind::no_writer));
     if (!original_) return std::optional(LeftAloneReason::in_use);
     SK_TRY_ASSIGN(status_, original_->status());
-    if (!is_as_planned(action_, status_, true)) return std::optional(LeftAloneReason::changed);
+    if (!is_as_planned(segment_.file, status_, true)) return std::optional(LeftAloneReason::changed);
     SK_TRY_ASSIGN(const auto taken, find_entry(*parent_, compressed_name(name_)));
     if (taken) return std::optional(LeftAloneReason::name_taken);
     // What the plan counted with must be there, and something for those who write logs meanwhile.
     SK_TRY_ASSIGN(const io::SpaceFacts space, root_.space());
-    const std::uint64_t expected = status_.allocated_bytes - std::min(status_.allocated_bytes, action_.frees.bytes);
+    const std::uint64_t expected = status_.allocated_bytes - std::min(status_.allocated_bytes, segment_.frees_bytes);
     const bool inodes = space.inodes == 0 || space.inodes_free > kRoomForWritersInodes;
     if (!inodes || space.available_bytes < expected + kRoomForWritersBytes)
       return std::optional(LeftAloneReason::no_room);
@@ -152,7 +151,7 @@ class Replacement {
           return success();
         });
     const auto differs = [&] {
-      return make_error(Errc::readback_mismatch, action_.path + ": its compressed form read back differently");
+      return make_error(Errc::readback_mismatch, segment_.file.path + ": its compressed form read back differently");
     };
     if (!decoded.has_value() && decoded.assume_error().code == Errc::corrupt) return differs();
     SK_TRY(std::move(decoded));
@@ -169,7 +168,7 @@ class Replacement {
   Refusal publish() {
     SK_TRY_ASSIGN(const bool same, is_still_the_same());
     if (!same) return std::optional(LeftAloneReason::changed);
-    const Result<void> linked = root_.create_hard_link(built_, compressed_name(action_.path));
+    const Result<void> linked = root_.create_hard_link(built_, compressed_name(segment_.file.path));
     if (!linked.has_value()) {
       const Error& error = linked.assume_error();
       if (error.os_errno == EEXIST) return std::optional(LeftAloneReason::name_taken);
@@ -186,7 +185,7 @@ class Replacement {
   Refusal retire() {
     SK_TRY_ASSIGN(const bool same, is_still_the_same());
     if (!same) return std::optional(LeftAloneReason::changed);
-    const Result<void> moved = root_.rename(action_.path, retired_, io::RenameKind::no_replace);
+    const Result<void> moved = root_.rename(segment_.file.path, retired_, io::RenameKind::no_replace);
     if (!moved.has_value()) {
       const Error& error = moved.assume_error();
       if (error.os_errno == EPERM) return std::optional(LeftAloneReason::cannot_be_changed);
@@ -196,7 +195,7 @@ class Replacement {
     }
     SK_TRY_ASSIGN(const io::EntryStatus status, root_.status_of(retired_));
     SK_TRY_ASSIGN(const bool unused, original_->try_lease(io::LeaseKind::no_writer));
-    if (!unused || !is_as_planned(action_, status, false)) {
+    if (!unused || !is_as_planned(segment_.file, status, false)) {
       // `finish_replacements` knows how to put it back.
       return std::optional(LeftAloneReason::in_use);
     }
@@ -214,7 +213,7 @@ class Replacement {
     SK_TRY_ASSIGN(const bool unused, original_->try_lease(io::LeaseKind::no_writer));
     SK_TRY_ASSIGN(const io::EntryStatus now, original_->status());
     SK_TRY_ASSIGN(const auto named, find_entry(*parent_, name_));
-    return unused && is_as_planned(action_, now, true) && named && is_as_planned(action_, *named, true);
+    return unused && is_as_planned(segment_.file, now, true) && named && is_as_planned(segment_.file, *named, true);
   }
 
   Result<void> undo() {
@@ -228,7 +227,7 @@ class Replacement {
   }
 
   io::Directory& root_;
-  const CompactionAction& action_;
+  const PlannedSegment& segment_;
   SegmentEncoder& encoder_;
   CompactionProgress& progress_;
   std::string name_;
@@ -245,9 +244,9 @@ class Replacement {
 
 }  // namespace
 
-Result<Replaced> replace_segment(io::Directory& root, const CompactionAction& action, SegmentEncoder& encoder,
+Result<Replaced> replace_segment(io::Directory& root, const PlannedSegment& segment, SegmentEncoder& encoder,
                                  CompactionProgress& progress) {
-  return with_context(Replacement(root, action, encoder, progress).run(), action.path);
+  return with_context(Replacement(root, segment, encoder, progress).run(), segment.file.path);
 }
 
 }  // namespace slotkeeper::permanent

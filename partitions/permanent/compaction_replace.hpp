@@ -37,11 +37,16 @@ class CompactionProgress {
   std::uint64_t done_bytes_ = 0;
 };
 
+struct PlannedSegment {
+  Entry file;  ///< as it must still be
+  std::uint64_t frees_bytes = 0;
+};
+
 /// Replaces one segment as planned. kOwnDirectory must exist. After an error or a refusal both names may be there;
 /// `finish_replacements` clears that up.
 /// Durable: NAME.zst before the original goes; the removal when it returns.
 /// Errors: io_error, sync_failed, readback_mismatch, read_only, cancelled.
-[[nodiscard]] Result<Replaced> replace_segment(io::Directory& root, const CompactionAction& action,
+[[nodiscard]] Result<Replaced> replace_segment(io::Directory& root, const PlannedSegment& segment,
                                                SegmentEncoder& encoder, CompactionProgress& progress);
 
 /// Clears up what replacements that were cut off have left: keeps the original, or its replacement where the original

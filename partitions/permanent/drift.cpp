@@ -44,6 +44,11 @@ Result<std::vector<io::ExtendedAttribute>> attributes_of(io::Directory& parent, 
 
 DriftWatch::DriftWatch(const ClassTable& classes, Inventory inventory, io::TimeStamp since)
     : classes_(&classes), inventory_(std::move(inventory)) {
+  std::size_t watched = 0;
+  for (std::size_t i = 0; i < inventory_.entries.size(); ++i) {
+    if (inventory_.entries.kind(i) == ClassKind::config) ++watched;
+  }
+  expected_.reserve(watched);
   std::uint32_t index = 0;
   for (const Entry& entry : inventory_.entries) {
     if (entry.kind == ClassKind::config) {

@@ -75,7 +75,7 @@ class EntryList {
   class Reader;
   /// Where a record begins: number of the block, then the offset in it.
   using Position = std::uint32_t;
-  static constexpr unsigned int kBlockBits = 16;
+  static constexpr unsigned int kBlockBits = 18;
   static constexpr std::size_t kBlockBytes = std::size_t{1} << kBlockBits;
 
   Position store(std::string_view record);

@@ -16,19 +16,22 @@ std::string amount_text(std::uint64_t bytes) {
   return std::to_string(tenths / 10) + "." + std::to_string(tenths % 10) + " MiB";
 }
 
-std::vector<RemovableFile> removable_files(const Inventory& inventory, const ClassTable& classes,
-                                           const CompactionPlan& plan, Amount& sum) {
-  std::map<std::string, std::uint64_t> freed;
-  for (const CompactionAction& action : plan.actions) freed[action.path] = action.frees.bytes;
+std::vector<RemovableFile> removable_files(const CompactionPlan& plan, const ClassTable& classes, Amount& sum) {
+  std::vector<std::pair<std::uint32_t, std::uint64_t>> freed;  // entry, bytes
+  freed.reserve(plan.actions.size());
+  for (const CompactionAction& action : plan.actions) freed.emplace_back(action.entry, action.frees.bytes);
+  std::ranges::sort(freed);
+  auto next = freed.begin();
   std::vector<RemovableFile> files;
   const auto larger = [](const RemovableFile& a, const RemovableFile& b) {
     return a.bytes != b.bytes ? a.bytes > b.bytes : a.path < b.path;
   };
-  for (const Entry& entry : inventory.entries) {
+  for (std::size_t i = 0; i < plan.inventory.entries.size(); ++i) {
+    const bool is_planned = next != freed.end() && next->first == i;
+    const std::uint64_t frees = is_planned ? (next++)->second : 0;
+    const Entry entry = plan.inventory.entries[i];
     if (!may_go(entry.kind) || entry.status.type != io::EntryType::regular || entry.status.links != 1) continue;
-    const auto found = freed.find(entry.path);
-    const std::uint64_t frees = found == freed.end() ? 0 : found->second;
-    if (frees >= entry.status.allocated_bytes && found != freed.end()) continue;  // compaction removes it
+    if (is_planned && frees >= entry.status.allocated_bytes) continue;  // compaction removes it
     const std::uint64_t left = entry.status.allocated_bytes - frees;
     sum.bytes += left;
     ++sum.inodes;
@@ -44,12 +47,11 @@ std::vector<RemovableFile> removable_files(const Inventory& inventory, const Cla
 
 }  // namespace
 
-Advice advise(const Forecast& forecast, const Inventory& inventory, const ClassTable& classes,
-              const CompactionPlan& plan) {
+Advice advise(const Forecast& forecast, const ClassTable& classes, const CompactionPlan& plan) {
   Advice advice;
   advice.to_free = forecast.shortfall();
   if (advice.to_free.bytes == 0 && advice.to_free.inodes == 0) return advice;
-  advice.files = removable_files(inventory, classes, plan, advice.removable);
+  advice.files = removable_files(plan, classes, advice.removable);
   if (advice.to_free.inodes == 0) {
     // No more files than it takes.
     std::uint64_t sum = 0;
@@ -59,7 +61,7 @@ Advice advise(const Forecast& forecast, const Inventory& inventory, const ClassT
     });
     if (last != advice.files.end()) advice.files.erase(last + 1, advice.files.end());
   }
-  for (const auto& [name, totals] : inventory.classes) {
+  for (const auto& [name, totals] : plan.inventory.classes) {
     const auto rule = std::ranges::find(classes.rules, name, &ClassRule::name);
     const ClassKind kind = rule == classes.rules.end() ? ClassKind::config : rule->kind;
     if (!may_go(kind) && totals.files > 0) advice.staying.push_back({.name = name, .kind = kind, .totals = totals});

@@ -39,8 +39,7 @@ struct Advice {
 
 /// May go: logs of kind `log`, which an operator may delete once they are exported, and what is left of `disposable`.
 /// Must stay: configuration, state and security logs.
-[[nodiscard]] Advice advise(const Forecast& forecast, const Inventory& inventory, const ClassTable& classes,
-                            const CompactionPlan& plan);
+[[nodiscard]] Advice advise(const Forecast& forecast, const ClassTable& classes, const CompactionPlan& plan);
 
 /// One sentence without the full stop; empty where nothing has to be freed. Paths are raw bytes.
 [[nodiscard]] std::string sentence_of(const Advice& advice);

@@ -58,8 +58,4 @@ enum class HashScope : std::uint8_t { nothing, config, config_and_state, everyth
 /// them. One value for each entry.
 [[nodiscard]] std::vector<bool> snapshot_members(const EntryList& entries);
 
-/// Paths of config entries (and of state entries with `with_state`) that differ, at most `limit` of them.
-[[nodiscard]] std::vector<std::string> differing_paths(const Inventory& before, const Inventory& after, bool with_state,
-                                                       std::size_t limit);
-
 }  // namespace slotkeeper::permanent

@@ -18,7 +18,7 @@ std::string kept_path() { return std::string(kOwnDirectory) + "/kept"; }
 
 Result<void> KeptLogs::open() {
   if (is_open_) return success();
-  const Result<void> made = root_.create_directory(kept_path(), 0700);
+  Result<void> made = root_.create_directory(kept_path(), 0700);
   if (!made.has_value() && made.assume_error().os_errno != EEXIST) return made;
   SK_TRY_ASSIGN(const auto kept, root_.open_directory(kept_path()));
   SK_TRY(kept->visit_entries([&](const io::DirectoryEntry& entry) -> Result<void> {

@@ -10,6 +10,12 @@
 namespace slotkeeper::permanent {
 namespace {
 
+/// Without regard to names outside of configuration and state.
+bool looks_the_same(const Entry& entry, const Entry& now) {
+  return entry.status.type == now.status.type && entry.status.modified == now.status.modified &&
+         serialise(entry) == serialise(now);
+}
+
 bool is_directory(const Entry& entry) { return entry.status.type == io::EntryType::directory; }
 
 /// How many names outside of configuration and state a file has, by the path of its first name inside.
@@ -44,7 +50,7 @@ class Comparison {
     std::size_t w = 0;
     std::size_t p = 0;
     while (w < wanted_.entries.size() || p < present_.entries.size()) {
-      if (p < present_.entries.size() && is_unknown_ground(present_.entries.path(p))) {
+      if (p < present_.entries.size() && (is_left_out(p) || is_unknown_ground(present_.entries.path(p)))) {
         ++p;
       } else if (w == wanted_.entries.size() ||
                  (p < present_.entries.size() && path_before(present_.entries.path(p), wanted_.entries.path(w)))) {
@@ -74,6 +80,8 @@ class Comparison {
     for (const std::string& path : present_.mounts) occupy(path);
     for (const std::string& path : wanted_.mounts) occupy(path);
   }
+
+  bool is_left_out(std::size_t index) const { return index < wanted_.left_out.size() && wanted_.left_out[index]; }
 
   bool is_unknown_ground(std::string_view path) const {
     return std::ranges::any_of(wanted_.mounts, [&](const std::string& mount) { return is_at_or_below(path, mount); });
@@ -144,8 +152,7 @@ class Comparison {
   }
 
   bool is_same(const Entry& entry, const Entry& now) const {
-    if (entry.status.type != now.status.type || entry.status.modified != now.status.modified) return false;
-    if (serialise(entry) != serialise(now)) return false;
+    if (!looks_the_same(entry, now)) return false;
     // A new name outside, e.g. among the logs: writing there would change this file.
     return outside_of(present_outside_, now) <= outside_of(wanted_outside_, entry);
   }
@@ -199,6 +206,21 @@ class Comparison {
 };
 
 }  // namespace
+
+void SnapshotListing::add(const Entry& entry, const Inventory& present) {
+  if (is_protected(entry) && !is_directory(entry) && entry.status.links == 1) {
+    const auto index = present.entries.find(entry.path);
+    if (index && is_protected(present.entries.kind(*index))) {
+      const Entry now = present.entries[*index];
+      if (now.status.links == 1 && looks_the_same(entry, now)) {
+        left_out.resize(present.entries.size());
+        left_out[*index] = true;
+        return;
+      }
+    }
+  }
+  entries.push_back(entry);
+}
 
 Result<RestorePlan> plan_restore(const SnapshotListing& wanted, const Inventory& present, const TrialLogs& logs) {
   return Comparison(wanted, present, logs).run();

@@ -10,10 +10,15 @@
 
 namespace slotkeeper::permanent {
 
-/// A snapshot in memory, without contents.
+/// A snapshot in memory, without contents. Of 200,000 files most are what they were, and there is no room to hold them
+/// twice: what has one name and equals what is there need not be listed.
 struct SnapshotListing {
   EntryList entries;                ///< as an inventory has them, with digests
   std::vector<std::string> mounts;  ///< nothing is known of these paths and what is below
+  std::vector<bool> left_out;       ///< by index into the inventory; may be shorter than that
+
+  /// Takes an entry into the list, or leaves it out because `present` has the same.
+  void add(const Entry& entry, const Inventory& present);
 };
 
 struct RestorePlan {

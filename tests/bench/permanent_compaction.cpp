@@ -70,9 +70,9 @@ void compact(const std::string& folder) {
   const auto root = storage->open_directory(folder);
   must(root.has_value(), "cannot open " + folder);
   io::Directory& directory = *root.assume_value();
-  const auto inventory = permanent::take_inventory(directory, usual_classes(), permanent::HashScope::nothing, progress);
+  auto inventory = permanent::take_inventory(directory, usual_classes(), permanent::HashScope::nothing, progress);
   must(inventory.has_value(), "inventory");
-  const auto plan = permanent::plan_compaction(directory, inventory.assume_value(), usual_classes(),
+  const auto plan = permanent::plan_compaction(directory, std::move(inventory).assume_value(), usual_classes(),
                                                {.now = {.seconds = 4'000'000'000, .nanoseconds = 0}});
   must(plan.has_value() && plan.assume_value().actions.size() == kSegments, "plan");
   const auto report = permanent::carry_out(directory, plan.assume_value(), {first, second}, progress);
@@ -85,7 +85,7 @@ int main(int count, char** arguments) {
   must(count == 4, "usage: permanent_compaction FOLDER MIB ROUNDS");
   const std::string folder = arguments[1];
   const std::uint64_t bytes = std::strtoull(arguments[2], nullptr, 10) << 20U;
-  const int rounds = std::atoi(arguments[3]);
+  const int rounds = std::stoi(arguments[3]);
   std::string contents;
   for (std::uint64_t first = 1; contents.size() < bytes / kSegments; first += 10'000) {
     contents += log_lines(first, 10'000);

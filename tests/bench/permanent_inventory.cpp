@@ -105,7 +105,7 @@ int main(int count, char** words) {
     return 2;
   }
   const std::string folder = words[1];
-  const int runs = count > 2 ? std::atoi(words[2]) : 5;
+  const int runs = count > 2 ? std::stoi(words[2]) : 5;
   make_files(folder);
   const auto storage = io::make_posix_storage();
   {

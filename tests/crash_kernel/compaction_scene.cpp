@@ -53,11 +53,11 @@ class CompactionScene final : public Scene {
     SK_TRY_ASSIGN(const auto store, machine.open_store(StateStore::Access::write));
     const permanent::ScratchAreas scratch{store->area(AreaKind::scratch), store->area(AreaKind::scratch_second)};
     SK_TRY_ASSIGN(const auto root, machine.try_open_root());
-    SK_TRY_ASSIGN(const permanent::Inventory inventory,
+    SK_TRY_ASSIGN(permanent::Inventory inventory,
                   permanent::take_inventory(*root, classes_, permanent::HashScope::config, progress_));
     // In the year of the files everything is quiet and nothing expires; segments are compressed in another scene.
-    SK_TRY_ASSIGN(permanent::CompactionPlan plan,
-                  permanent::plan_compaction(*root, inventory, classes_, {.now = {.seconds = kOriginalTime}}));
+    SK_TRY_ASSIGN(permanent::CompactionPlan plan, permanent::plan_compaction(*root, std::move(inventory), classes_,
+                                                                             {.now = {.seconds = kOriginalTime}}));
     std::erase_if(plan.actions, [](const permanent::CompactionAction& action) {
       return action.kind != permanent::CompactionAction::Kind::remove_disposable;
     });

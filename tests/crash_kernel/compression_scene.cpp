@@ -98,12 +98,13 @@ class CompressionScene final : public Scene {
   Result<void> compact(const Machine& machine) {
     SK_TRY_ASSIGN(const auto store, machine.open_store(StateStore::Access::write));
     SK_TRY_ASSIGN(const auto root, machine.try_open_root());
-    SK_TRY_ASSIGN(const permanent::Inventory inventory,
+    SK_TRY_ASSIGN(permanent::Inventory inventory,
                   permanent::take_inventory(*root, classes_, permanent::HashScope::config, progress_));
     // An hour from now everything is quiet.
     permanent::CompactionLimits limits{.now = {.seconds = std::time(nullptr) + 3600, .nanoseconds = 0}};
     SK_TRY_ASSIGN(limits.half_compressed_inode, permanent::half_compressed(scratch(*store)));
-    SK_TRY_ASSIGN(const permanent::CompactionPlan plan, permanent::plan_compaction(*root, inventory, classes_, limits));
+    SK_TRY_ASSIGN(const permanent::CompactionPlan plan,
+                  permanent::plan_compaction(*root, std::move(inventory), classes_, limits));
     SK_TRY_ASSIGN(const permanent::CompactionReport report,
                   permanent::carry_out(*root, plan, scratch(*store), progress_));
     (void)report;

@@ -17,7 +17,6 @@ namespace slotkeeper::test {
 namespace {
 
 using namespace std::chrono_literals;
-using testing::AnyOf;
 using testing::HasSubstr;
 
 constexpr auto kFreezeLimit = 2s;

@@ -20,7 +20,7 @@ using Clock = std::chrono::steady_clock;
 
 unsigned int kills() {
   const char* value = std::getenv("SLOTKEEPER_KILLS");
-  return value == nullptr ? 35 : static_cast<unsigned int>(std::max(1L, std::atol(value)));
+  return value == nullptr ? 35 : static_cast<unsigned int>(std::max(1L, std::stol(value)));
 }
 
 class KilledRecover : public testing::TestWithParam<unsigned int> {

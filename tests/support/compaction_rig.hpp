@@ -50,11 +50,10 @@ class CompactionRig : public testing::Test {
 
   Result<permanent::CompactionPlan> try_plan(io::Storage& storage, io::TimeStamp now) {
     SK_TRY_ASSIGN(const auto root, storage.open_directory(partition_->path()));
-    SK_TRY_ASSIGN(const auto inventory,
-                  permanent::take_inventory(*root, classes_, permanent::HashScope::nothing, progress_));
+    SK_TRY_ASSIGN(auto inventory, permanent::take_inventory(*root, classes_, permanent::HashScope::nothing, progress_));
     permanent::CompactionLimits limits{.now = now};
     SK_TRY_ASSIGN(limits.half_compressed_inode, permanent::half_compressed(scratch()));
-    return permanent::plan_compaction(*root, inventory, classes_, limits);
+    return permanent::plan_compaction(*root, std::move(inventory), classes_, limits);
   }
   permanent::CompactionPlan plan() { return plan(later()); }
   permanent::CompactionPlan plan(io::TimeStamp now) {
@@ -81,7 +80,7 @@ class CompactionRig : public testing::Test {
 
   static std::vector<std::string> texts(const permanent::CompactionPlan& plan) {
     std::vector<std::string> all;
-    for (const auto& action : plan.actions) all.push_back(text_of(action));
+    for (const auto& action : plan.actions) all.push_back(text_of(action.kind, plan.path(action)));
     return all;
   }
   static std::vector<std::string> texts(const permanent::LeftAloneList& list) {

@@ -34,11 +34,12 @@ Result<CommandResult> compact(Device& device, bool dry_run) {
   const Configuration& configuration = device.configuration();
   if (!dry_run) SK_TRY(finish_compaction(device));
   SK_TRY_ASSIGN(auto root, device.open_permanent());
-  SK_TRY_ASSIGN(const auto inventory,
+  SK_TRY_ASSIGN(auto inventory,
                 permanent::take_inventory(*root, configuration.classes, permanent::HashScope::nothing, device.sink()));
   SK_TRY_ASSIGN(const auto limits, compaction_limits(device));
-  SK_TRY_ASSIGN(const auto plan, permanent::plan_compaction(*root, inventory, configuration.classes, limits));
-  for (const auto& action : plan.actions) device.sink().planned_write(planned_write_of(action));
+  SK_TRY_ASSIGN(const auto plan,
+                permanent::plan_compaction(*root, std::move(inventory), configuration.classes, limits));
+  for (const auto& action : plan.actions) device.sink().planned_write(planned_write_of(plan, action));
   for (const auto& left : plan.left_alone.named()) {
     device.sink().notice("left alone " + left.path + ": " + std::string(text_of(left.reason)));
   }

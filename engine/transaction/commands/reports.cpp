@@ -121,7 +121,7 @@ Result<CommandResult> preflight(Device& device, const std::string& location) {
   JsonObject forecast = forecast_members(report, device.configuration().classes);
   device.sink().forecast(forecast);
   for (const auto& gate : report.gates) device.sink().gate(gate);
-  for (const auto& write : report.writes) device.sink().planned_write(write);
+  tell_writes(device, manifest.manifest(), report);
   if (const auto* refusal = report.first_refusal()) {
     CommandResult postponed = failed_command(refusal_error(*refusal), device.phase);
     postponed.extra.emplace_back("forecast", std::move(forecast));

@@ -50,9 +50,9 @@ Result<void> settle_configuration(Device& device) {
   SecuringRetries retries;
   for (int looks = 1;; ++looks) {
     const int before = retries.made;
-    SK_TRY_ASSIGN(const auto watch, settle(device, retries));
+    SK_TRY_ASSIGN(auto watch, settle(device, retries));
     if (retries.made != before) SK_TRY(check_secured(device));
-    SK_TRY_ASSIGN(const auto look, take_last_look(device, watch));
+    SK_TRY_ASSIGN(const auto look, take_last_look(device, std::move(watch)));
     if (look.paths.empty()) return success();
     // What was touched need not differ from the snapshot: the next round reads it.
     if (looks == kLastLooksMax) return drift_error(device, look.paths, looks);

@@ -4,13 +4,14 @@
 
 namespace slotkeeper {
 
-Result<CompactedPermanent> compact_permanent(Device& device, const UpdatePlan& plan) {
+Result<CompactedPermanent> compact_permanent(Device& device, UpdatePlan& plan) {
   device.phase = Phase::compact;
   SK_TRY(device.sink().check_cancelled());
   SK_TRY_ASSIGN(auto root, device.open_permanent());
   SK_TRY_ASSIGN(auto report,
                 permanent::carry_out(*root, plan.report().compaction, scratch_areas(device), device.sink()));
   device.compacted = report.has_effect();
+  plan.forget_files();
   SK_TRY_ASSIGN(const auto space, root->space());
   SK_TRY(root->close());
   auto input = plan.report().forecast.input;

@@ -89,20 +89,22 @@ Result<FrozenLook> look_frozen(Device& device, io::Directory& root, const perman
   return FrozenLook{.look = std::move(look).assume_value(), .held = held, .why_not = {}};
 }
 
-Result<std::vector<std::string>> read_again(Device& device, io::Directory& root, const permanent::Inventory& before) {
+/// `before`: root of the configuration as the watch read it, which is the snapshot's.
+Result<std::vector<std::string>> read_again(Device& device, io::Directory& root, const Sha256& before) {
   const auto after =
       permanent::take_inventory(root, device.record->classes, permanent::HashScope::config, device.sink());
   if (!after.has_value()) {
     if (after.assume_error().code == Errc::config_busy) return paths_of(after.assume_error());
     return after.as_failure();
   }
-  if (after.assume_value().config_root == before.config_root) return std::vector<std::string>();
-  return permanent::differing_paths(before, after.assume_value(), false, permanent::kDriftPathsMax);
+  if (after.assume_value().config_root == before) return std::vector<std::string>();
+  return permanent::paths_unlike_snapshot(device.store->area(AreaKind::snapshot_first), after.assume_value(),
+                                          permanent::kDriftPathsMax);
 }
 
 }  // namespace
 
-Result<LastLook> take_last_look(Device& device, const permanent::DriftWatch& watch) {
+Result<LastLook> take_last_look(Device& device, permanent::DriftWatch watch) {
   // Before we stand there ourselves.
   SK_TRY_ASSIGN(const auto lying, device.storage().lying_on(device.permanent_path(), places_of_ours(device)));
   SK_TRY_ASSIGN(const auto root, device.open_permanent());
@@ -116,7 +118,9 @@ Result<LastLook> take_last_look(Device& device, const permanent::DriftWatch& wat
   }
   device.sink().notice("the last check reads the configuration twice instead of under a freeze: " + frozen.why_not);
   device.set_report("last_check", JsonObject{{"level", "read-twice"}, {"why", escape_bytes(frozen.why_not)}});
-  SK_TRY_ASSIGN(auto paths, read_again(device, *root, watch.inventory()));
+  const Sha256 before = watch.inventory().config_root;
+  watch.forget();
+  SK_TRY_ASSIGN(auto paths, read_again(device, *root, before));
   SK_TRY(root->close());
   return LastLook{.frozen = false, .paths = std::move(paths)};
 }

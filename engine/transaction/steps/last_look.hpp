@@ -28,7 +28,7 @@ struct LastLook {
 /// one is a notice, too.
 /// Durable: nothing; a freeze ends with the call, with the process, or after kFreezeLimit.
 /// Errors: io_error, sync_failed, cancelled.
-[[nodiscard]] Result<LastLook> take_last_look(Device& device, const permanent::DriftWatch& watch);
+[[nodiscard]] Result<LastLook> take_last_look(Device& device, permanent::DriftWatch watch);
 
 /// Ends a freeze that a killed command and its freezer left behind, and says so.
 [[nodiscard]] Result<void> end_freeze_of_others(Device& device);

@@ -22,7 +22,7 @@ std::vector<std::string> schemas_of(const Device& device) {
 
 bool asks_for_manual_input(const HookRun& run) {
   if (run.exit_status == kExitManualInputNeeded) return true;
-  std::istringstream lines(run.output);
+  std::istringstream lines(run.standard_output);
   for (std::string line; std::getline(lines, line);) {
     if (line == kManualInputLine) return true;
   }

@@ -61,32 +61,6 @@ Result<void> check_volumes(Device& device, const bundle::Manifest& manifest, con
   return success();
 }
 
-std::vector<PlannedWrite> list_writes(const Device& device, const bundle::Manifest& manifest,
-                                      const PreflightReport& report) {
-  std::vector<PlannedWrite> writes;
-  for (const auto& action : report.compaction.actions) {
-    writes.push_back(planned_write_of(action));
-  }
-  const auto& reserve = report.forecast.input.rollback_reserve;
-  writes.push_back({.where = "state store " + device.configuration().store_path,
-                    .what = "snapshot of configuration and state, at most",
-                    .bytes = permanent::snapshot_bound_bytes(report.inventory)});
-  writes.push_back({.where = "permanent partition",
-                    .what = "reserve for a rollback, " + std::to_string(reserve.inodes) + " files",
-                    .bytes = reserve.bytes + report.forecast.input.log_reserve_bytes});
-  for (const auto& image : manifest.images) {
-    const Volume* volume = device.configuration().slots[report.target].find(image.volume);
-    writes.push_back({.where = "slot " + std::string(name_of(report.target)) + ", volume " + image.volume + " (" +
-                               volume->device_path + ")",
-                      .what = "image " + manifest.version,
-                      .bytes = image.plain_bytes});
-  }
-  writes.push_back({.where = "boot environment (" + device.boot->traits().backend + ")",
-                    .what = "out of the order, then the switch",
-                    .bytes = 0});
-  return writes;
-}
-
 /// Lets the probe look whenever the work that goes on meanwhile reports.
 class ProbingSink final : public ForwardingSink {
  public:
@@ -107,7 +81,7 @@ Result<FallbackFinding> fallback_while_probing(Device& device, io::Directory& ro
   if (configuration.storm_probe.count() == 0) return fallback_gate(device, device.sink());
   SK_TRY_ASSIGN(auto probe,
                 permanent::WriteProbe::begin(device.storage(), device.settings.host, root, configuration.permanent_path,
-                                             report.inventory, configuration.storm_probe));
+                                             report.inventory(), configuration.storm_probe));
   ProbingSink sink(device.sink(), probe);
   SK_TRY_ASSIGN(auto finding, fallback_gate(device, sink));
   SK_TRY_ASSIGN(report.write_rate, probe.finish(device.sink()));
@@ -120,20 +94,21 @@ permanent::Forecast make_forecast_of(const Device& device, const bundle::Manifes
   const Configuration& configuration = device.configuration();
   WorkAhead work{.image_bytes = 0,
                  .fallback_bytes = fallback.read_bytes,
-                 .protected_bytes = permanent::rollback_reserve_of(report.inventory, space.block_bytes).bytes,
+                 .protected_bytes = permanent::rollback_reserve_of(report.inventory(), space.block_bytes).bytes,
                  .compacted_bytes = 0,
                  .read_bytes_per_s = fallback.read_bytes_per_s};
   for (const auto& image : manifest.images) work.image_bytes += image.plain_bytes;
   for (const auto& action : report.compaction.actions) {
-    if (action.kind != permanent::CompactionAction::Kind::remove_disposable) work.compacted_bytes += action.size_bytes;
+    if (action.kind == permanent::CompactionAction::Kind::remove_disposable) continue;
+    work.compacted_bytes += report.compaction.file(action).status.size_bytes;
   }
   return permanent::make_forecast({
       .space = space,
       .reserved_bytes = reserved_bytes,
       .reclaimable = report.compaction.frees,
-      .rollback_reserve = permanent::rollback_reserve_of(report.inventory, space.block_bytes),
+      .rollback_reserve = permanent::rollback_reserve_of(report.inventory(), space.block_bytes),
       .event_reserve = permanent::kEventReserve,
-      .migration_headroom = permanent::migration_headroom_of(report.inventory, space.block_bytes),
+      .migration_headroom = permanent::migration_headroom_of(report.inventory(), space.block_bytes),
       .log_reserve_bytes = configuration.reserve_bytes,
       .write_rate_bytes_per_s = report.write_rate ? report.write_rate->bytes_per_s() : 0,
       .write_rate_is_measured = report.write_rate.has_value(),
@@ -157,6 +132,28 @@ const permanent::Gate* PreflightReport::first_refusal() const {
     if (!gate.pass && (first == nullptr || gate.code < first->code)) first = &gate;
   }
   return first;
+}
+
+void tell_writes(Device& device, const bundle::Manifest& manifest, const PreflightReport& report) {
+  EngineSink& sink = device.sink();
+  for (const auto& action : report.compaction.actions) sink.planned_write(planned_write_of(report.compaction, action));
+  const auto& reserve = report.forecast.input.rollback_reserve;
+  sink.planned_write({.where = "state store " + device.configuration().store_path,
+                      .what = "snapshot of configuration and state, at most",
+                      .bytes = permanent::snapshot_bound_bytes(report.inventory())});
+  sink.planned_write({.where = "permanent partition",
+                      .what = "reserve for a rollback, " + std::to_string(reserve.inodes) + " files",
+                      .bytes = reserve.bytes + report.forecast.input.log_reserve_bytes});
+  for (const auto& image : manifest.images) {
+    const Volume* volume = device.configuration().slots[report.target].find(image.volume);
+    sink.planned_write({.where = "slot " + std::string(name_of(report.target)) + ", volume " + image.volume + " (" +
+                                 volume->device_path + ")",
+                        .what = "image " + manifest.version,
+                        .bytes = image.plain_bytes});
+  }
+  sink.planned_write({.where = "boot environment (" + device.boot->traits().backend + ")",
+                      .what = "out of the order, then the switch",
+                      .bytes = 0});
 }
 
 Error refusal_error(const permanent::Gate& gate) {
@@ -186,21 +183,20 @@ Result<PreflightReport> examine(Device& device, const bundle::VerifiedManifest& 
     inventory = permanent::take_inventory(*root, configuration.classes, permanent::HashScope::nothing, device.sink());
   }
   if (!inventory.has_value()) return std::move(inventory).as_failure();
-  report.inventory = std::move(inventory).assume_value();
   SK_TRY_ASSIGN(const auto limits, files_to_keep(device, manifest));
-  SK_TRY_ASSIGN(report.compaction, permanent::plan_compaction(*root, report.inventory, configuration.classes, limits));
+  SK_TRY_ASSIGN(report.compaction,
+                permanent::plan_compaction(*root, std::move(inventory).assume_value(), configuration.classes, limits));
   SK_TRY_ASSIGN(const auto fallback, fallback_while_probing(device, *root, report));
   SK_TRY_ASSIGN(const auto space, root->space());
   SK_TRY(root->close());
   SK_TRY_ASSIGN(const auto reserved, permanent::bytes_kept_back(device.storage(), configuration.permanent_path));
   report.forecast = make_forecast_of(device, manifest.manifest(), report, fallback, space, reserved);
-  report.advice = permanent::advise(report.forecast, report.inventory, configuration.classes, report.compaction);
+  report.advice = permanent::advise(report.forecast, configuration.classes, report.compaction);
   report.gates = report.forecast.gates;
   report.gates.push_back(config_busy_gate(busy));
   SK_TRY_ASSIGN(auto worn, storage_worn_gate(device, report.target, errors));
   report.gates.push_back(std::move(worn));
   report.gates.push_back(fallback.gate);
-  report.writes = list_writes(device, manifest.manifest(), report);
   return report;
 }
 
@@ -213,7 +209,7 @@ Result<UpdatePlan> plan_update(Device& device, const bundle::VerifiedManifest& m
     if (!advice.empty()) error.message += "; " + advice;
     return error;
   }
-  report.inventory.entries = {};  // of 200,000 files some 20 MiB, which later steps need for inventories of their own
+  report.compaction.keep_planned_files();  // of 200,000 files the rest may be 20 MiB, and later steps need memory, too
   return UpdatePlan(std::move(report));
 }
 

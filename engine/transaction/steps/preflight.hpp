@@ -18,17 +18,19 @@ namespace slotkeeper {
 struct PreflightReport {
   SlotId target = SlotId::b;
   std::vector<permanent::Gate> gates;  ///< in the order of the table of codes; all are evaluated
-  std::vector<PlannedWrite> writes;
   permanent::Forecast forecast;
-  permanent::Inventory inventory;
   permanent::CompactionPlan compaction;
   std::optional<permanent::WriteRate> write_rate;  ///< of the live system; nothing where the probe is switched off
   permanent::Advice advice;                        ///< what to free so that the gates of the forecast pass
   std::uint64_t errors_counted = 0;                ///< of the permanent partition's filesystem
 
+  [[nodiscard]] const permanent::Inventory& inventory() const { return compaction.inventory; }
   /// The first gate that says no.
   [[nodiscard]] const permanent::Gate* first_refusal() const;
 };
+
+/// Tells everything that an update would write, in the order of its steps.
+void tell_writes(Device& device, const bundle::Manifest& manifest, const PreflightReport& report);
 
 /// The gate's code and message, its figures in the details.
 [[nodiscard]] Error refusal_error(const permanent::Gate& gate);
@@ -36,10 +38,15 @@ struct PreflightReport {
 /// Errors: incompatible (device, volume, size), unsupported, wrong_state (the target is in use), no_space, io_error.
 [[nodiscard]] Result<PreflightReport> examine(Device& device, const bundle::VerifiedManifest& manifest);
 
-/// A plan of which every gate passed.
+/// A plan of which every gate passed. Of the inventory it has the sums and the files that compaction is about.
 class UpdatePlan {
  public:
   [[nodiscard]] const PreflightReport& report() const { return report_; }
+  /// Once compaction is done.
+  void forget_files() {
+    report_.compaction.inventory.entries = {};
+    report_.compaction.actions = {};
+  }
 
  private:
   friend Result<UpdatePlan> plan_update(Device& device, const bundle::VerifiedManifest& manifest);

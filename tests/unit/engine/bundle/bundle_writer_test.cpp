@@ -13,7 +13,6 @@ namespace {
 
 using test::create;
 using test::expect_failure;
-using test::identity_of;
 using test::policy_with;
 using test::read_file;
 using test::request_for;

@@ -238,6 +238,21 @@ TEST_F(PlainLines, ClaimNoRollbackWhereNoTransactionWasBegun) {
   EXPECT_EQ(error.written.find("marked bad"), std::string::npos);
 }
 
+TEST_F(PlainLines, SayWhetherTheTargetSlotWasTouched) {
+  for (const Errc code : {Errc::cancelled, Errc::io_error}) {
+    for (const Phase phase : {Phase::compact, Phase::snapshot, Phase::stage, Phase::check}) {
+      CommandResult result = failed_command(make_error(code, "so it is"), phase);
+      result.transaction = "3f0e6c1e-8f0b-4a52-9d57-6a1c6f7f9b11";
+      result.outcome = code == Errc::cancelled ? result.outcome : Outcome::rolled_back;
+      error.written.clear();
+      reporter().result("install", result);
+      const bool touched = phase >= Phase::stage;
+      EXPECT_EQ(error.written.find("target slot was not touched") == std::string::npos, touched) << error.written;
+      EXPECT_EQ(error.written.find("target slot is marked bad") != std::string::npos, touched) << error.written;
+    }
+  }
+}
+
 TEST_F(PlainLines, AddPhaseAndDetailsWhenVerbose) {
   settings.verbose = true;
   reporter().result("install", postponed());

@@ -24,7 +24,7 @@ permanent::ClassTable classes() {
 PreflightReport example() {
   PreflightReport report;
   const permanent::ClassTable table = classes();
-  for (const char* name : {"security", "system", "packages", "config"}) report.inventory.classes[name];
+  for (const char* name : {"security", "system", "packages", "config"}) report.compaction.inventory.classes[name];
   const auto add = [&](const std::string& path, std::uint64_t bytes) {
     permanent::Entry entry;
     entry.path = path;
@@ -32,11 +32,11 @@ PreflightReport example() {
     entry.kind = table.classify(path).kind;
     entry.status.links = 1;
     entry.status.size_bytes = entry.status.allocated_bytes = bytes;
-    auto& totals = report.inventory.classes[table.classify(path).name];
+    auto& totals = report.compaction.inventory.classes[table.classify(path).name];
     ++totals.files;
     ++totals.inodes;
     totals.bytes += bytes;
-    report.inventory.entries.push_back(std::move(entry));
+    report.compaction.inventory.entries.push_back(std::move(entry));
   };
   add("network/interfaces.conf", kMiB);
   add("log/security/security.log", 10 * kMiB);
@@ -44,9 +44,7 @@ PreflightReport example() {
   add("log/system/system.log.1", 6 * kMiB);
   add("log/system/system.log.2", 7 * kMiB);
   add("download/3.4.9.skb", 8 * kMiB);
-  permanent::CompactionAction action;
-  action.path = "download/3.4.9.skb";
-  action.frees = {.bytes = 8 * kMiB, .inodes = 1};
+  const permanent::CompactionAction action{.entry = 5, .frees = {.bytes = 8 * kMiB, .inodes = 1}};
   report.compaction.actions.push_back(action);
   report.compaction.frees = action.frees;
   report.compaction.frees_by_class["packages"] = action.frees;
@@ -70,7 +68,7 @@ PreflightReport example() {
       .max_fill_percent = 54,
   });
   report.gates = report.forecast.gates;
-  report.advice = permanent::advise(report.forecast, report.inventory, table, report.compaction);
+  report.advice = permanent::advise(report.forecast, table, report.compaction);
   return report;
 }
 

@@ -92,8 +92,8 @@ class CompactionFault : public testing::Test {
     return store->close();
   }
   Result<CompactionPlan> make_plan(io::Directory& root) {
-    SK_TRY_ASSIGN(const auto inventory, take_inventory(root, classes_, HashScope::nothing, progress_));
-    return plan_compaction(root, inventory, classes_, {.now = {.seconds = 4'000'000'000, .nanoseconds = 0}});
+    SK_TRY_ASSIGN(auto inventory, take_inventory(root, classes_, HashScope::nothing, progress_));
+    return plan_compaction(root, std::move(inventory), classes_, {.now = {.seconds = 4'000'000'000, .nanoseconds = 0}});
   }
   Result<void> compact(io::Storage& storage) {
     SK_TRY_ASSIGN(const CompactionPlan plan, make_plan(*open(*real_)));

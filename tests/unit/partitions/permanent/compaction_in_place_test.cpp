@@ -9,9 +9,7 @@ namespace slotkeeper::permanent {
 namespace {
 
 using namespace slotkeeper::test;  // NOLINT: the words of the tests
-using testing::Contains;
 using testing::ElementsAre;
-using testing::HasSubstr;
 using testing::IsEmpty;
 
 class CompactionInPlace : public CompactionRig {

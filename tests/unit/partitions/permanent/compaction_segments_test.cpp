@@ -51,6 +51,25 @@ TEST_F(CompactionSegments, CompressesRotatedSegmentsAndNothingElse) {
   EXPECT_FALSE(recover());
 }
 
+TEST_F(CompactionSegments, APlanThatForgetsAllOtherFilesIsCarriedOutAllTheSame) {
+  for (const char* path :
+       {"log/system.log", "log/system.log.1", "log/system.log.2", "spool/z", "spool/a", "settings.1"}) {
+    std::filesystem::create_directories(std::filesystem::path(at(path)).parent_path());
+    put_file(at(path), log_lines(1, 5000));
+  }
+  CompactionPlan planned = plan();
+  const std::vector<std::string> before = texts(planned);
+  ASSERT_THAT(before, ElementsAre("remove spool/a", "remove spool/z", "compress log/system.log.1",
+                                  "compress log/system.log.2"));
+  planned.keep_planned_files();
+  EXPECT_EQ(planned.inventory.entries.size(), 4U);
+  EXPECT_EQ(texts(planned), before);
+  const CompactionReport report = carry_out(planned);
+  EXPECT_EQ(report.removed_files, 2U);
+  EXPECT_EQ(report.compressed.size(), 2U);
+  EXPECT_TRUE(exists("settings.1"));
+}
+
 TEST_F(CompactionSegments, KeepsOwnerModeTimesAttributesAndAccessLists) {
   put_log("log/system.log");
   put_log("log/system.log.1");

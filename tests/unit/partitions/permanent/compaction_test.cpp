@@ -34,8 +34,8 @@ class CompactionTest : public testing::Test {
   }
   Result<CompactionPlan> try_plan(io::Storage& storage, const CompactionLimits& limits = {.now = {}}) {
     SK_TRY_ASSIGN(const auto root, storage.open_directory(partition_->path()));
-    SK_TRY_ASSIGN(const Inventory inventory, take_inventory(*root, usual_classes(), HashScope::nothing, progress_));
-    return plan_compaction(*root, inventory, usual_classes(), limits);
+    SK_TRY_ASSIGN(Inventory inventory, take_inventory(*root, usual_classes(), HashScope::nothing, progress_));
+    return plan_compaction(*root, std::move(inventory), usual_classes(), limits);
   }
   CompactionPlan plan(std::vector<std::pair<std::uint64_t, std::uint64_t>> keep = {}) {
     auto made = try_plan(partition_->storage(), {.now = {}, .keep = std::move(keep)});
@@ -49,7 +49,7 @@ class CompactionTest : public testing::Test {
   }
   static std::vector<std::string> paths(const CompactionPlan& plan) {
     std::vector<std::string> all;
-    for (const auto& action : plan.actions) all.push_back(action.path);
+    for (const auto& action : plan.actions) all.emplace_back(plan.path(action));
     return all;
   }
   struct stat facts_of(const std::string& path) const {

@@ -8,7 +8,6 @@ namespace {
 
 using testing::ElementsAre;
 using testing::HasSubstr;
-using testing::Not;
 
 constexpr std::uint64_t kMiB = std::uint64_t{1} << 20U;
 
@@ -44,21 +43,20 @@ class Advising : public testing::Test {
     inventory.entries.push_back(std::move(entry));
   }
   void frees(const std::string& path, std::uint64_t bytes) {
-    CompactionAction action;
-    action.path = path;
-    action.frees = {.bytes = bytes, .inodes = 1};
-    plan.actions.push_back(action);
+    std::uint32_t entry = 0;
+    while (inventory.entries.path(entry) != path) ++entry;
+    plan.actions.push_back({.entry = entry, .frees = {.bytes = bytes, .inodes = 1}});
     plan.frees.bytes += bytes;
     ++plan.frees.inodes;
   }
   Advice advice() {
     input.reclaimable = plan.frees;
-    return advise(make_forecast(input), inventory, classes(), plan);
+    return advise(make_forecast(input), classes(), plan);
   }
 
   ForecastInput input;  // 70 MiB of 100 used: 16 above what 54 % allows
-  Inventory inventory;
   CompactionPlan plan;
+  Inventory& inventory = plan.inventory;
 };
 
 TEST_F(Advising, NamesTheLargestLogsAndNoMoreThanItTakes) {

@@ -28,9 +28,7 @@ namespace {
 
 namespace fs = std::filesystem;
 using namespace slotkeeper::test;  // NOLINT: the words of the tests
-using testing::Contains;
 using testing::ElementsAre;
-using testing::HasSubstr;
 using testing::IsEmpty;
 using testing::IsSubsetOf;
 
@@ -169,7 +167,8 @@ TEST_F(OddTreesTest, ImmutableFilesAreReadAndLeftAlone) {
   const auto root = partition_->open();
   MemoryArea first(1 << 20);
   MemoryArea second(1 << 20);
-  const auto plan = ok(plan_compaction(*root, inventory, usual_classes(), {.now = {.seconds = 4'000'000'000}}));
+  const auto plan =
+      ok(plan_compaction(*root, take(HashScope::nothing), usual_classes(), {.now = {.seconds = 4'000'000'000}}));
   ok(carry_out(*root, plan, {.first = first, .second = second}, progress_));
   EXPECT_EQ(contents_of(at("spool/fixed")), std::string(10'000, 's'));
   const SnapshotFacts facts = secure();
@@ -200,8 +199,8 @@ TEST_F(OddTreesTest, NamesOfOneFileInSeveralClasses) {
   EXPECT_EQ(inventory.classes.at("system").inodes, 1U);  // the directory alone: the file counts as configuration
   EXPECT_EQ(inventory.classes.at("spool").inodes, 1U);
   const auto root = partition_->open();
-  EXPECT_THAT(ok(plan_compaction(*root, inventory, usual_classes(), {.now = {.seconds = 4'000'000'000}})).actions,
-              IsEmpty());
+  const CompactionLimits limits{.now = {.seconds = 4'000'000'000}};
+  EXPECT_THAT(ok(plan_compaction(*root, take(HashScope::nothing), usual_classes(), limits)).actions, IsEmpty());
   EXPECT_EQ(secure().protected_root, inventory.protected_root);
 }
 

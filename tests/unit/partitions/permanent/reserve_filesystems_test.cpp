@@ -29,7 +29,8 @@ void make_hungry_tree(const std::string& root, bool large_attributes) {
     put_file(path, noise(static_cast<std::size_t>(number) * 37, static_cast<std::uint64_t>(number)));
     for (int attribute = 0; attribute < 6; ++attribute) {
       put_attribute(path, "user.number-" + std::to_string(attribute),
-                    noise(large_attributes ? 100 : 20, static_cast<std::uint64_t>(number * 10 + attribute)));
+                    noise(large_attributes ? 100 : 20,
+                          static_cast<std::uint64_t>(number) * 10 + static_cast<std::uint64_t>(attribute)));
     }
     run_tool({"setfacl", "-m", "u:" + std::to_string(5000 + number) + ":rwx", path});
     std::filesystem::create_symlink(std::string(100 + static_cast<std::size_t>(number) * 20, 'x'), path + ".link");

@@ -17,7 +17,6 @@ namespace slotkeeper::permanent {
 namespace {
 
 using namespace slotkeeper::test;  // NOLINT: the words of the tests
-using testing::Contains;
 using testing::ElementsAre;
 
 constexpr std::uint64_t kRoomy = 8 << 20;
