@@ -37,6 +37,7 @@ class FaultStorage::Plan {
     sites_.clear();
     calls_ = faults_met_ = reads_until_flip_ = 0;
     last_failed_.clear();
+    last_failed_object_.clear();
     last_call_.reset();
   }
   [[nodiscard]] std::uint64_t calls() const {
@@ -50,6 +51,10 @@ class FaultStorage::Plan {
   [[nodiscard]] std::string last_failed() const {
     const std::lock_guard lock(mutex_);
     return last_failed_;
+  }
+  [[nodiscard]] std::string last_failed_object() const {
+    const std::lock_guard lock(mutex_);
+    return last_failed_object_;
   }
   [[nodiscard]] std::map<CallSite, std::uint64_t> sites() const {
     const std::lock_guard lock(mutex_);
@@ -80,6 +85,7 @@ class FaultStorage::Plan {
     if (!failure) return success();
     ++faults_met_;
     last_failed_ = site.operation;
+    last_failed_object_ = object;
     Error error = io::call_failed(site.operation + " (injected)", object, *failure);
     if (operation.starts_with("sync")) return std::move(error).with_code(Errc::sync_failed);
     return error;
@@ -146,6 +152,7 @@ class FaultStorage::Plan {
   std::uint64_t faults_met_ = 0;
   std::optional<std::uint64_t> last_call_;
   std::string last_failed_;
+  std::string last_failed_object_;
   std::uint64_t reads_until_flip_ = 0;
   std::uint64_t flipped_bit_ = 0;
 };

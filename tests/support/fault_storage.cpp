@@ -264,6 +264,7 @@ std::uint64_t FaultStorage::calls() const { return plan_->calls(); }
 std::map<CallSite, std::uint64_t> FaultStorage::calls_by_site() const { return plan_->sites(); }
 std::uint64_t FaultStorage::faults_met() const { return plan_->faults_met(); }
 std::string FaultStorage::last_failed_operation() const { return plan_->last_failed(); }
+std::string FaultStorage::last_failed_object() const { return plan_->last_failed_object(); }
 
 Result<std::unique_ptr<io::File>> FaultStorage::do_open_file(const std::string& path, io::OpenMode mode,
                                                              io::Caller caller) {

@@ -65,6 +65,8 @@ class FaultStorage final : public io::Storage {
   [[nodiscard]] std::uint64_t faults_met() const;
   /// Operation that a fault made fail last; empty when none was met.
   [[nodiscard]] std::string last_failed_operation() const;
+  /// What it was about: the path of the file, as it was opened.
+  [[nodiscard]] std::string last_failed_object() const;
 
  protected:
   Result<std::unique_ptr<io::File>> do_open_file(const std::string& path, io::OpenMode mode,
