@@ -84,7 +84,11 @@ Result<void> reboot_device(Device& device) {
         const auto outcome,
         device.settings.host.run(
             {.executable = "/sbin/reboot", .arguments = {}, .environment = {}, .time_limit = kRebootHookLimit}));
-    run = HookRun{.name = "reboot", .exit_status = outcome.exit_status, .timed_out = outcome.timed_out, .output = {}, .standard_output = {}};
+    run = HookRun{.name = "reboot",
+                  .exit_status = outcome.exit_status,
+                  .timed_out = outcome.timed_out,
+                  .output = {},
+                  .standard_output = {}};
   }
   if (run->succeeded()) return success();
   return make_error(Errc::internal, run->story());
