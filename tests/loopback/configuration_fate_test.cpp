@@ -162,7 +162,8 @@ TEST_F(ConfigurationFate, AMigrationThatOthersCouldChangeIsNotRun) {
 }
 
 TEST_F(ConfigurationFate, AMigrationMayAskForSomebody) {
-  for (const char* body : {"exit 10\n", "echo manual-input-needed\n", "echo manual-input-needed; seq 1 2000; seq 1 9 >&2\n"}) {
+  for (const char* body :
+       {"exit 10\n", "echo manual-input-needed\n", "echo manual-input-needed; seq 1 2000; seq 1 9 >&2\n"}) {
     give_migration(body);
     ASSERT_NO_FATAL_FAILURE(arm());
     const Answer begun = device->run({"recover"});
