@@ -137,7 +137,7 @@ class Leftover {
     if (found == Likeness::different) return success();  // another file has the number now; ours is gone
     SK_TRY_ASSIGN(const auto held, take_unused(root_, original, io::LeaseKind::no_writer));
     if (found != Likeness::same || !held || compressed_name(original) != published_) return remove_published();
-    const Result<void> removed = root_.remove_file(original);
+    Result<void> removed = root_.remove_file(original);
     if (!removed.has_value()) {
       if (!is_about_this_file(removed.assume_error())) return removed;
       return remove_published();
