@@ -7,25 +7,27 @@
 namespace slotkeeper::cli {
 namespace {
 
-/// The target slot is bad only once staging had begun to overwrite it.
-std::string after_rollback(const CommandResult& result, const ErrcInfo& row) {
+/// The target slot is bad only once staging had begun to overwrite it. A phase says so in an install alone: a trial
+/// takes a snapshot, too.
+std::string after_rollback(std::string_view command, const CommandResult& result, const ErrcInfo& row) {
   const auto& phase = result.failure->phase;
-  if (!phase || *phase >= Phase::stage) return std::string(row.device);
+  if (command != "install" || !phase || *phase >= Phase::stage) return std::string(row.device);
   return "The original firmware and its configuration are in place; the target slot was not touched.";
 }
 
 /// The state of the device afterwards: the table's text holds for a transaction that was rolled back, a command that
 /// ended before it began one (preflight, verify) changed less.
-std::string device_after(const CommandResult& result, const Error& error) {
+std::string device_after(std::string_view command, const CommandResult& result, const Error& error) {
   const ErrcInfo& row = info(error.code);
   const bool special = error.code == Errc::switch_indeterminate || error.code == Errc::restore_incomplete;
   if ((row.exit_status == 5 || row.exit_status == 130) && !special && result.outcome != Outcome::rolled_back) {
-    if (result.transaction && row.exit_status == 130) return after_rollback(result, row);
+    if (result.transaction && row.exit_status == 130) return after_rollback(command, result, row);
     return result.transaction
                ? "The original firmware stays in place; 'slotkeeper recover' finishes what is left."
                : "No transaction was begun; the running firmware and its configuration were not changed.";
   }
-  if (result.outcome == Outcome::rolled_back || row.exit_status == 130) return after_rollback(result, row);
+  if ((result.outcome == Outcome::rolled_back && !special) || row.exit_status == 130)
+    return after_rollback(command, result, row);
   if (row.exit_status != 3) return std::string(row.device);
   for (const ErrorDetail& detail : error.details) {
     const bool* compacted = std::get_if<bool>(&detail.value);
@@ -80,7 +82,7 @@ std::string error_text(std::string_view command, const CommandResult& result, bo
   text +=
       std::string(spoken(result.outcome)) + " (" + std::string(row.name) + "): " + escape_bytes(error.message) + "\n";
   if (!command.starts_with("bundle"))
-    text += "  device: " + device_after(result, error) + "\n";  // no device is involved
+    text += "  device: " + device_after(command, result, error) + "\n";  // no device is involved
   text += "  next: " + std::string(row.next) + "\n";
   if (!verbose) return text;
   if (result.failure->phase) text += "  phase: " + std::string(name_of(*result.failure->phase)) + "\n";

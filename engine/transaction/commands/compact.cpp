@@ -37,14 +37,14 @@ Result<CommandResult> compact(Device& device, bool dry_run) {
   SK_TRY_ASSIGN(auto inventory,
                 permanent::take_inventory(*root, configuration.classes, permanent::HashScope::nothing, device.sink()));
   SK_TRY_ASSIGN(const auto limits, compaction_limits(device));
-  SK_TRY_ASSIGN(const auto plan,
-                permanent::plan_compaction(*root, std::move(inventory), configuration.classes, limits));
+  SK_TRY_ASSIGN(auto plan, permanent::plan_compaction(*root, std::move(inventory), configuration.classes, limits));
   for (const auto& action : plan.actions) device.sink().planned_write(planned_write_of(plan, action));
   for (const auto& left : plan.left_alone.named()) {
     device.sink().notice("left alone " + left.path + ": " + std::string(text_of(left.reason)));
   }
   permanent::CompactionReport report;
   if (!dry_run) {
+    plan.keep_planned_files();  // of 200,000 files the rest may be 20 MiB, and the compressor needs memory, too
     SK_TRY_ASSIGN(report, permanent::carry_out(*root, plan, scratch_areas(device), device.sink()));
   }
   SK_TRY(root->close());

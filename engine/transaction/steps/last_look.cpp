@@ -98,8 +98,10 @@ Result<std::vector<std::string>> read_again(Device& device, io::Directory& root,
     return after.as_failure();
   }
   if (after.assume_value().config_root == before) return std::vector<std::string>();
-  return permanent::paths_unlike_snapshot(device.store->area(AreaKind::snapshot_first), after.assume_value(),
-                                          permanent::kDriftPathsMax);
+  SK_TRY_ASSIGN(auto paths, permanent::paths_unlike_snapshot(device.store->area(AreaKind::snapshot_first),
+                                                             after.assume_value(), permanent::kDriftPathsMax));
+  if (paths.empty()) paths.emplace_back(".");  // the roots differ, so nothing may be committed whatever it was
+  return paths;
 }
 
 }  // namespace
