@@ -92,15 +92,27 @@ void write_at(const std::string& path, std::uint64_t offset, const std::string& 
 
 DeviceRig::DeviceRig(const RigSettings& settings) {
   const Material& material = Material::get();
+  const auto add_slot_device = [this](const std::string& name, const std::string& file) {
+    slots_[name] = loops_.emplace_back(attach(file))->path();
+  };
   for (const std::string slot : {"A", "B"}) {
     const std::string file = folder_ / ("slot-" + slot + ".img");
     make_file(file, settings.slot_bytes);
     if (slot == "A") write_at(file, 0, read_file(material.image("1.0.0")));
-    slots_[slot] = attach(file);
+    if (slot == "B" && settings.slow_target) {
+      slow_disk_ = std::make_unique<FaultDisk>(std::vector<FaultDisk::Disk>{{"B", file}});
+      FaultRule slow;
+      slow.action = FaultAction::delay;
+      slow.milliseconds = static_cast<std::uint64_t>(settings.slow_target->count());
+      slow_disk_->set_rules({slow});
+      slots_[slot] = slow_disk_->path("B");
+    } else {
+      add_slot_device(slot, file);
+    }
     if (!settings.second_volume) continue;
     const std::string data = folder_ / ("slot-" + slot + "-data.img");
     make_file(data, kDataVolumeBytes);
-    slots_[slot + ".data"] = attach(data);
+    add_slot_device(slot + ".data", data);
   }
   make_permanent(settings);
   make_environment();
@@ -174,8 +186,8 @@ void DeviceRig::make_configuration(const RigSettings& settings) const {
   std::string text = "[device]\ncompatible = \"konnektor-x1\"\n\n[state]\nstore = \"" + store() + "\"\nsize = \"" +
                      std::to_string(settings.store_bytes) + "\"\n\n";
   for (const std::string slot : {"A", "B"}) {
-    text += "[slots." + slot + "]\nrootfs = \"" + slots_.at(slot)->path() + "\"\n";
-    if (settings.second_volume) text += "data = \"" + slots_.at(slot + ".data")->path() + "\"\n";
+    text += "[slots." + slot + "]\nrootfs = \"" + slots_.at(slot) + "\"\n";
+    if (settings.second_volume) text += "data = \"" + slots_.at(slot + ".data") + "\"\n";
   }
   text += "\n[volumes.rootfs]\nverify = \"image\"\n\n[boot]\nbackend = \"uboot\"\nfw-env-config = \"" +
           path("fw_env.config") + "\"\nattempts = " + std::to_string(kAttempts) + "\n\n[permanent]\npath = \"" +
@@ -213,7 +225,7 @@ std::vector<std::string> DeviceRig::command(const std::vector<std::string>& argu
   return words;
 }
 
-std::string DeviceRig::slot_device(char slot) const { return slots_.at(std::string(1, slot))->path(); }
+std::string DeviceRig::slot_device(char slot) const { return slots_.at(std::string(1, slot)); }
 
 std::optional<std::map<std::string, std::string>> DeviceRig::environment() const {
   const EnvironmentCopies copies(environment_file());
@@ -311,7 +323,7 @@ void DeviceRig::fill_permanent(unsigned int percent) const {
 
 Fingerprint DeviceRig::fingerprint() const {
   Fingerprint all = fingerprint_store(store());
-  for (const auto& [name, device] : slots_) all["slot " + name] = hash_of(device->path());
+  for (const auto& [name, device] : slots_) all["slot " + name] = hash_of(device);
   all["environment"] = hash_of(environment_file());
   if (mount_) all.merge(fingerprint_tree(folder_ / "permanent", "permanent"));
   return all;

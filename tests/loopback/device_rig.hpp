@@ -2,6 +2,7 @@
 // copies, a state store, and the real program. The bootloader is played by the rig, in the way of U-Boot.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -12,6 +13,7 @@
 #include "tests/loopback/fingerprint.hpp"
 #include "tests/loopback/material.hpp"
 #include "tests/loopback/program.hpp"
+#include "tests/support/fault_disk/fault_disk.hpp"
 #include "tests/support/loop_device.hpp"
 #include "tests/support/temporary_directory.hpp"
 
@@ -24,6 +26,8 @@ struct RigSettings {
   std::uint64_t store_bytes = 8ull << 20;
   bool provisioned = true;
   bool second_volume = false;  ///< slots have a volume `data`, too, of 4 MiB
+  std::optional<std::chrono::milliseconds> slow_target =
+      std::nullopt;  ///< every write to slot B takes so long (up to 1 MiB each)
 };
 
 class DeviceRig {
@@ -92,7 +96,9 @@ class DeviceRig {
   void make_configuration(const RigSettings& settings) const;
 
   TemporaryDirectory folder_;
-  std::map<std::string, std::unique_ptr<LoopDevice>> slots_;  ///< by "A", "B", "A.data", "B.data"
+  std::map<std::string, std::string> slots_;  ///< the devices, by "A", "B", "A.data", "B.data"
+  std::vector<std::unique_ptr<LoopDevice>> loops_;
+  std::unique_ptr<FaultDisk> slow_disk_;
   std::unique_ptr<LoopDevice> permanent_loop_;
   std::unique_ptr<MountedFilesystem> mount_;
 };

@@ -17,8 +17,6 @@
 namespace slotkeeper::test {
 namespace {
 
-constexpr const char* kGroups = "/sys/fs/cgroup/blkio";
-
 volatile std::sig_atomic_t stopped = 0;
 
 void write_log(const std::string& permanent, const std::string& log, std::uint64_t bytes_per_s, int report) {
@@ -95,25 +93,5 @@ WriterReport LogWriter::stop() {
 }
 
 WriterReport LogWriter::wait_for_failure() { return read_report(); }
-
-bool SlowDevice::is_possible() { return std::filesystem::exists(std::string(kGroups) + "/cgroup.procs"); }
-
-SlowDevice::SlowDevice(const std::string& device, std::uint64_t bytes_per_s)
-    : group_(std::string(kGroups) + "/slotkeeper-test-" + std::to_string(::getpid())) {
-  struct stat facts {};
-  if (::stat(device.c_str(), &facts) != 0) throw std::runtime_error("no device " + device);
-  std::filesystem::create_directory(group_);
-  std::ofstream limit(group_ + "/blkio.throttle.write_bps_device");
-  limit << major(facts.st_rdev) << ':' << minor(facts.st_rdev) << ' ' << bytes_per_s << std::flush;
-  if (!limit.good()) throw std::runtime_error("the kernel does not slow " + device);
-}
-
-SlowDevice::~SlowDevice() { ::rmdir(group_.c_str()); }
-
-std::vector<std::string> SlowDevice::command(const std::vector<std::string>& words) const {
-  std::vector<std::string> command = {"/bin/sh", "-c", "echo $$ > " + group_ + "/cgroup.procs && exec \"$@\"", "sh"};
-  command.insert(command.end(), words.begin(), words.end());
-  return command;
-}
 
 }  // namespace slotkeeper::test

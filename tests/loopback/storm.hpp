@@ -1,4 +1,4 @@
-// A live system that writes: processes that append to logs on the permanent partition, and a slot that is slow.
+// A live system that writes: processes that append to logs on the permanent partition.
 #pragma once
 
 #include <cstdint>
@@ -36,21 +36,6 @@ class LogWriter {
   std::string log_;
   pid_t process_ = -1;
   int report_ = -1;  ///< pipe
-};
-
-/// Limits how fast the processes that are started through `command` write to a block device (cgroup v1 blkio).
-class SlowDevice {
- public:
-  SlowDevice(const std::string& device, std::uint64_t bytes_per_s);
-  SlowDevice(const SlowDevice&) = delete;
-  SlowDevice& operator=(const SlowDevice&) = delete;
-  ~SlowDevice();
-  [[nodiscard]] static bool is_possible();
-  /// The command, started inside.
-  [[nodiscard]] std::vector<std::string> command(const std::vector<std::string>& words) const;
-
- private:
-  std::string group_;
 };
 
 }  // namespace slotkeeper::test

@@ -1,9 +1,9 @@
 // What happens to the permanent partition while the target is being written: the update ends at once, for the right
 // reason, and has given its reserve back.
+#include <chrono>
 #include <csignal>
 #include <filesystem>
 #include <fstream>
-#include <optional>
 #include <sys/statvfs.h>
 #include <unistd.h>
 
@@ -24,16 +24,19 @@ class WhileStaging : public testing::Test {
  protected:
   void SetUp() override {
     if (!may_mount()) GTEST_SKIP() << "loop devices and mounts need root";
-    if (!SlowDevice::is_possible()) GTEST_SKIP() << "slowing a device needs cgroup v1 blkio";
-    device = std::make_unique<DeviceRig>(RigSettings{.permanent_bytes = 32 * kMiB});
+    make_device(std::chrono::milliseconds(100));
+  }
+  /// So slow that staging takes longer than what a test does meanwhile, however busy the machine.
+  void make_device(std::chrono::milliseconds for_each_write) {
+    device.reset();
+    device = std::make_unique<DeviceRig>(RigSettings{.permanent_bytes = 32 * kMiB, .slow_target = for_each_write});
     device->edit_configuration("reserve = \"256 KiB\"", "reserve = \"2 MiB\"");
-    slow.emplace(device->slot_device('B'), 4 * kMiB);
     before = device->protected_files();
   }
 
   /// Begins an install and holds it in the middle of staging.
   std::unique_ptr<Program> install_to_staging() {
-    auto install = std::make_unique<Program>(slow->command(device->command({"install", bundle()})));
+    auto install = std::make_unique<Program>(device->command({"install", bundle()}));
     const bool staging = install->read_until(progress_of("stage", 1));
     install->signal(SIGSTOP);
     if (!staging) {
@@ -65,7 +68,6 @@ class WhileStaging : public testing::Test {
   }
 
   std::unique_ptr<DeviceRig> device;
-  std::optional<SlowDevice> slow;
   Fingerprint before;
 };
 
@@ -136,8 +138,7 @@ TEST_F(WhileStaging, ANewErrorOfTheFilesystemEndsTheUpdateAndStopsTheNext) {
 
 /// The precursor of the incident: a flood of log entries that would fill the partition.
 TEST_F(WhileStaging, AFloodGetsTheReserveBeforeOneOfItsWritesFails) {
-  slow.emplace(device->slot_device('B'),
-               kMiB);  // so that staging takes longer than the flood, however busy the machine
+  make_device(std::chrono::milliseconds(500));
   auto install = install_to_staging();
   const std::uint64_t room = available();
   LogWriter flood(device->permanent(), "log/security/flood.log", 16 * kMiB);

@@ -28,15 +28,15 @@ bool has_data(LogKind kind) { return kind == LogKind::write || kind == LogKind::
 
 }  // namespace
 
-LogWriter::LogWriter(const std::string& path)
+DiskLogWriter::DiskLogWriter(const std::string& path)
     : file_(::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, 0644)) {
   if (file_ < 0) throw std::runtime_error("cannot make the log " + path + ": " + std::strerror(errno));
 }
 
-LogWriter::~LogWriter() { ::close(file_); }
+DiskLogWriter::~DiskLogWriter() { ::close(file_); }
 
-void LogWriter::append(LogKind kind, std::uint8_t disk, std::uint64_t offset, std::uint64_t length,
-                       std::string_view data) {
+void DiskLogWriter::append(LogKind kind, std::uint8_t disk, std::uint64_t offset, std::uint64_t length,
+                           std::string_view data) {
   Header header{{}, static_cast<std::uint8_t>(kind), disk, 0, next_, offset, length};
   std::memcpy(header.magic, kMagic, sizeof kMagic);
   const std::size_t size = has_data(kind) ? data.size() : 0;

@@ -34,12 +34,12 @@ struct LogRecord {
 };
 
 /// Appends records to a file. Throws std::runtime_error when it cannot: a rig without its log proves nothing.
-class LogWriter {
+class DiskLogWriter {
  public:
-  explicit LogWriter(const std::string& path);
-  LogWriter(const LogWriter&) = delete;
-  LogWriter& operator=(const LogWriter&) = delete;
-  ~LogWriter();
+  explicit DiskLogWriter(const std::string& path);
+  DiskLogWriter(const DiskLogWriter&) = delete;
+  DiskLogWriter& operator=(const DiskLogWriter&) = delete;
+  ~DiskLogWriter();
 
   void append(LogKind kind, std::uint8_t disk, std::uint64_t offset, std::uint64_t length, std::string_view data);
   /// How many records there are: the sequence that the next one gets.

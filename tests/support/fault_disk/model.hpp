@@ -62,7 +62,7 @@ class FaultModel {
 
   std::mutex mutex_;
   std::vector<OpenDisk> disks_;
-  LogWriter log_;
+  DiskLogWriter log_;
   FaultRules rules_;
   DiskCounters counters_;
 };
