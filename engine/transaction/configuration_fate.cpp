@@ -5,7 +5,6 @@
 namespace slotkeeper {
 namespace {
 
-constexpr std::size_t kListedPathsMax = 100;
 constexpr std::string_view kAsidePrefix = "aside:";
 constexpr std::string_view kWhatToDo =
     "; the snapshot is kept and the services of the permanent partition must stay down: remove the cause, then run "
@@ -17,14 +16,11 @@ void set_report(Device& device, std::string_view key, Json value) {
   device.report = report.as_object() != nullptr ? *report.as_object() : JsonObject{};
 }
 
-void report_paths(Device& device, std::string_view key, const std::vector<std::string>& paths) {
+void report_paths(Device& device, std::string_view key, const permanent::NamedPaths& paths) {
   JsonArray list;
-  for (const auto& path : paths) {
-    if (list.size() == kListedPathsMax) break;
-    list.emplace_back(escape_bytes(path));
-  }
+  for (const auto& path : paths.named) list.emplace_back(escape_bytes(path));
   set_report(device, key, std::move(list));
-  set_report(device, std::string(key) + "_count", paths.size());
+  set_report(device, std::string(key) + "_count", paths.count);
 }
 
 /// A sealed snapshot and what it needs to be restored without the record it was made under.
@@ -85,7 +81,7 @@ Result<void> restore_from(Device& device, io::Directory& root, const KeptSnapsho
   device.wrote = device.wrote || report.changed;
   report_paths(device, "restored", report.replaced);
   report_paths(device, "removed", report.removed);
-  if (!report.kept.empty()) report_paths(device, "kept", report.kept);
+  if (report.kept.count != 0) report_paths(device, "kept", report.kept);
   report_fate(device, ConfigurationFate::restored);
   return success();
 }

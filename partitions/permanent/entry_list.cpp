@@ -12,6 +12,7 @@
 #include <limits>
 
 #include "partitions/io/result.hpp"
+#include "partitions/permanent/packed_number.hpp"
 #include "partitions/permanent/paths.hpp"
 
 namespace slotkeeper::permanent {
@@ -32,11 +33,6 @@ enum Flag : std::uint16_t {
 constexpr std::uint32_t kNoHardLink = std::numeric_limits<std::uint32_t>::max();
 constexpr std::size_t kFlagBytes = 2;
 constexpr std::uint64_t kSectorBytes = 512;
-
-void put_number(std::string& out, std::uint64_t value) {
-  for (; value >= 0x80; value >>= 7) out.push_back(static_cast<char>(value | 0x80));
-  out.push_back(static_cast<char>(value));
-}
 
 void put_text(std::string& out, std::string_view text) {
   put_number(out, text.size());
@@ -86,14 +82,7 @@ class EntryList::Reader {
  public:
   explicit Reader(const char* from) : from_(from) {}
 
-  std::uint64_t number() {
-    std::uint64_t value = 0;
-    for (unsigned int shift = 0;; shift += 7) {
-      const auto byte = static_cast<unsigned char>(*from_++);
-      value |= std::uint64_t{byte & 0x7fU} << shift;
-      if (byte < 0x80) return value;
-    }
-  }
+  std::uint64_t number() { return take_number(from_); }
   std::int64_t signed_number() {
     const std::uint64_t value = number();
     return static_cast<std::int64_t>((value >> 1) ^ (~(value & 1) + 1));

@@ -27,46 +27,21 @@ struct Source {
   const SnapshotFacts& facts;
 };
 
-/// The snapshot in memory, shown to be the one that was recorded.
-Result<SnapshotListing> list_snapshot(const Source& source, const Inventory& present) {
-  SnapshotListing listing;
-  SK_TRY_ASSIGN(const SnapshotContents contents,
-                read_snapshot(source.snapshot, [&](SnapshotReader::Item&& item) -> Result<void> {
-                  if (item.is_mount) {
-                    listing.mounts.push_back(item.entry.path);
-                  } else {
-                    listing.add(item.entry, present);
-                  }
-                  return success();
-                }));
-  if (contents.config_root != source.facts.config_root || contents.protected_root != source.facts.protected_root) {
-    return make_error(Errc::readback_mismatch, "the snapshot in the state store is not the one that was recorded");
-  }
-  return listing;
-}
-
 Result<void> verify_restored(io::Directory& root, const ClassTable& classes, const Source& source,
                              const TrialLogs& logs, ProgressSink& progress) {
   SK_TRY_ASSIGN(const Inventory inventory, take_inventory(root, classes, HashScope::config_and_state, progress));
-  SK_TRY_ASSIGN(const SnapshotListing wanted, list_snapshot(source, inventory));
-  SK_TRY_ASSIGN(const RestorePlan rest, plan_restore(wanted, inventory, logs));
+  SK_TRY_ASSIGN(const RestorePlan rest, plan_restore(source.snapshot, source.facts, inventory, logs));
   bool good = rest.is_empty();
-  if (rest.kept.empty() && wanted.mounts.empty() && inventory.mounts.empty())
+  if (rest.kept.empty() && rest.mounts.empty() && inventory.mounts.empty())
     good = good && inventory.protected_root == source.facts.protected_root;
   if (good) return success();
   std::string first = "the roots differ";
   if (!rest.remove.empty()) first = rest.remove.front() + " is there again";
   if (!rest.set_aside.empty()) first = rest.set_aside.front() + " is there again";
-  if (!rest.fix_directories.empty()) first = wanted.entries[rest.fix_directories.front()].path + " differs";
-  if (!rest.build.empty()) first = wanted.entries[rest.build.front()].path + " differs";
+  if (!rest.fix_directories.empty()) first = rest.entries[rest.fix_directories.front()].path + " differs";
+  if (!rest.build.empty()) first = rest.build.first_path() + " differs";
   return make_error(Errc::readback_mismatch, "afterwards " + first);
 }
-
-/// What is to be done, and the entries of the snapshot that it speaks of.
-struct Work {
-  SnapshotListing wanted;
-  RestorePlan plan;
-};
 
 Error incomplete(Error error) {
   const std::string cause(info(error.code).name);
@@ -77,29 +52,29 @@ Error incomplete(Error error) {
 }
 
 /// A snapshot that cannot be read is no half restore: its own errors are passed on.
-Result<Work> compare(io::Directory& root, const ClassTable& classes, const Source& source, const TrialLogs& logs,
-                     ProgressSink& progress) {
-  auto present = take_inventory(root, classes, HashScope::config_and_state, progress);
-  if (!present.has_value()) return incomplete(std::move(present).assume_error());
-  SK_TRY_ASSIGN(SnapshotListing wanted, with_context(list_snapshot(source, present.assume_value()), "restore"));
-  auto plan = plan_restore(wanted, present.assume_value(), logs);
-  if (!plan.has_value()) return incomplete(std::move(plan).assume_error());
-  return Work{.wanted = std::move(wanted), .plan = std::move(plan).assume_value()};
+Result<RestorePlan> compare(io::Directory& root, const ClassTable& classes, const Source& source, const TrialLogs& logs,
+                            ProgressSink& progress) {
+  const auto present = take_inventory(root, classes, HashScope::config_and_state, progress);
+  if (!present.has_value()) return incomplete(present.assume_error());
+  auto plan = plan_restore(source.snapshot, source.facts, present.assume_value(), logs);
+  if (plan.has_value() || plan.assume_error().code != Errc::restore_incomplete) {
+    return with_context(std::move(plan), "restore");
+  }
+  return incomplete(std::move(plan).assume_error());
 }
 
-Result<RestoreReport> carry_out(io::Directory& root, const ClassTable& classes, const Source& source, const Work& work,
+/// The plan is gone when the inventory that verifies all is taken.
+Result<RestoreReport> carry_out(io::Directory& root, const Source& source, const RestorePlan plan,
                                 const TrialLogs& logs, ProgressSink& progress) {
-  const auto& [wanted, plan] = work;
   RestoreReport report;
-  report.kept = plan.kept;
+  for (const std::string& path : plan.kept) report.kept.add(path);
   if (plan.is_empty()) return report;
   report.changed = true;
   Replacements built;
   if (plan.changes_entries()) {
-    SK_TRY_ASSIGN(built, build_replacements(root, wanted, plan, source.snapshot, progress));
+    SK_TRY_ASSIGN(built, build_replacements(root, plan, source.snapshot, source.facts, progress));
   }
-  SK_TRY(install_replacements(root, wanted, plan, built, logs, report, progress));
-  SK_TRY(verify_restored(root, classes, source, logs, progress));
+  SK_TRY(install_replacements(root, plan, built, logs, report, progress));
   return report;
 }
 
@@ -111,10 +86,14 @@ Result<RestoreReport> restore_snapshot(io::Directory& root, const ClassTable& cl
   Uncancelled uncancelled(progress);
   const TrialLogs logs(classes, trial_classes);
   const Source source{.snapshot = snapshot, .facts = facts};
-  SK_TRY_ASSIGN(const Work work, compare(root, classes, source, logs, uncancelled));
-  Result<RestoreReport> report = carry_out(root, classes, source, work, logs, uncancelled);
-  if (report.has_value()) return report;
-  return incomplete(std::move(report).assume_error());
+  SK_TRY_ASSIGN(RestorePlan plan, compare(root, classes, source, logs, uncancelled));
+  Result<RestoreReport> report = carry_out(root, source, std::move(plan), logs, uncancelled);
+  if (!report.has_value()) return incomplete(std::move(report).assume_error());
+  if (report.assume_value().changed) {
+    Result<void> verified = verify_restored(root, classes, source, logs, uncancelled);
+    if (!verified.has_value()) return incomplete(std::move(verified).assume_error());
+  }
+  return report;
 }
 
 }  // namespace slotkeeper::permanent

@@ -11,12 +11,23 @@
 
 namespace slotkeeper::permanent {
 
+/// The first of many paths, and how many there are.
+struct NamedPaths {
+  static constexpr std::size_t kNamedMax = 100;
+  std::vector<std::string> named;
+  std::size_t count = 0;
+
+  void add(const std::string& path) {
+    if (count++ < kNamedMax) named.push_back(path);
+  }
+};
+
 struct RestoreReport {
-  std::vector<std::string> replaced;  ///< contents or attributes differed, or it was missing
-  std::vector<std::string> removed;   ///< config and state entries that the snapshot does not know
+  NamedPaths replaced;  ///< contents or attributes differed, or it was missing
+  NamedPaths removed;   ///< config and state entries that the snapshot does not know
   /// Directories that the snapshot does not know and that stay because logs are in them; logs of the trial that stood
   /// in a place of config or state were moved to kOwnDirectory/kept and are named with their new path.
-  std::vector<std::string> kept;
+  NamedPaths kept;
   bool changed = false;  ///< false: everything was as the snapshot has it, and nothing was written
 };
 

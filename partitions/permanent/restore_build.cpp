@@ -57,76 +57,95 @@ bool same_attributes(std::vector<io::ExtendedAttribute> attributes, const Entry&
 
 class ReplacementBuilder {
  public:
-  ReplacementBuilder(io::Directory& reserve, const SnapshotListing& wanted, const io::SpaceFacts& space,
+  ReplacementBuilder(io::Directory& reserve, const RestorePlan& plan, StoreArea& snapshot, const io::SpaceFacts& space,
                      ProgressSink& progress)
       : reserve_(reserve),
-        wanted_(wanted),
+        plan_(plan),
+        snapshot_(snapshot),
         block_bytes_(space.block_bytes),
         in_place_(overwrites_in_place(space.filesystem_magic)),
         progress_(progress),
         buffer_(kBufferBytes) {}
 
-  Result<void> make_room(const RestorePlan& plan) {
+  Result<void> make_room() {
     SK_TRY_ASSIGN(files_, list_reserve(reserve_));
     for (const std::string& name : files_.foreign) SK_TRY(remove_entry(reserve_, name));
     if (files_.slack) SK_TRY(remove_entry(reserve_, *files_.slack));
     files_.slack.reset();
-    const auto give_back = [&](std::size_t index) -> Result<void> {
-      std::vector<std::string>& names = files_.by_size[reserve_size_of(wanted_.entries[index], block_bytes_)];
+    const auto give_back = [&](const Entry& entry) -> Result<void> {
+      std::vector<std::string>& names = files_.by_size[reserve_size_of(entry, block_bytes_)];
       if (names.empty()) return success();
       SK_TRY(remove_entry(reserve_, names.back()));
       names.pop_back();
       return success();
     };
-    for (const std::size_t index : plan.create_directories) SK_TRY(give_back(index));
-    for (const std::size_t index : plan.build) {
-      const bool is_filled = wanted_.entries[index].status.type == io::EntryType::regular && in_place_;
-      if (!is_filled) SK_TRY(give_back(index));
+    for (const std::size_t index : plan_.create_directories) SK_TRY(give_back(plan_.entries[index]));
+    if (!in_place_ || !plan_.build.only_regular_files()) {
+      SK_TRY(for_each_to_build([&](const Entry& entry, SnapshotReader&) -> Result<void> {
+        const bool is_filled = entry.status.type == io::EntryType::regular && in_place_;
+        return is_filled ? success() : give_back(entry);
+      }));
     }
     return reserve_.sync_filesystem();  // before that, some do not let anybody have what was given back
   }
 
-  Result<void> build(const RestorePlan& plan, StoreArea& snapshot) {
-    std::map<std::string, std::size_t> files;
-    for (const std::size_t index : plan.build) {
-      const Entry& entry = wanted_.entries[index];
-      if (entry.status.type == io::EntryType::regular) {
-        files.emplace(entry.path, index);
-        total_bytes_ += entry.status.size_bytes;
-      } else {
-        SK_TRY(with_context(create_special(index), entry.path));
-      }
-    }
-    SK_TRY_ASSIGN(const auto reader, SnapshotReader::open(snapshot));
-    while (!files.empty()) {
-      SK_TRY_ASSIGN(const std::optional<SnapshotReader::Item> item, reader->next());
-      if (!item) return make_error(Errc::state_store, files.begin()->first + ": is no longer in the snapshot");
-      const auto wanted = files.find(item->entry.path);
-      if (wanted == files.end() || item->is_mount) continue;
-      SK_TRY(with_context(fill(wanted->second, *reader), wanted->first));
-      files.erase(wanted);
-    }
+  Result<void> build(const SnapshotFacts& facts) {
+    SK_TRY(for_each_to_build([&](const Entry& entry, SnapshotReader& reader) {
+      const bool is_file = entry.status.type == io::EntryType::regular;
+      return with_context(is_file ? fill(entry, reader) : create_special(entry), entry.path);
+    }));
     // One sync for all: on small storage a sync takes as long as writing hundreds of such files.
     SK_TRY(reserve_.sync_filesystem());
-    for (const auto& [index, name] : built_) {
-      const Entry& entry = wanted_.entries[index];
-      if (entry.status.type == io::EntryType::regular) SK_TRY(with_context(verify_file(name, entry), entry.path));
+    return verify(facts);
+  }
+
+  [[nodiscard]] Replacements take_built() { return std::move(built_); }
+
+ private:
+  /// `visit(entry, reader)` for each entry that is to be built, in the order of the snapshot.
+  template <class Visit>
+  Result<void> for_each_to_build(Visit visit) {
+    std::size_t left = plan_.build.size();
+    if (left == 0) return success();
+    SK_TRY_ASSIGN(const auto reader, SnapshotReader::open(snapshot_));
+    for (std::size_t place = 0; left > 0;) {
+      SK_TRY_ASSIGN(const std::optional<SnapshotReader::Item> item, reader->next());
+      if (!item) return make_error(Errc::state_store, std::to_string(left) + " files are no longer in the snapshot");
+      if (item->is_mount || !plan_.build.contains(place++)) continue;
+      SK_TRY(visit(item->entry, *reader));
+      --left;
     }
     return success();
   }
 
-  [[nodiscard]] const Replacements& built() const { return built_; }
+  /// Compares what was built with the snapshot, and that with what was recorded: nothing of it was kept in memory.
+  Result<void> verify(const SnapshotFacts& facts) {
+    if (plan_.build.empty()) return success();
+    auto path = built_.paths.begin();
+    auto name = built_.names.begin();
+    std::size_t place = 0;
+    const auto verify_next = [&](SnapshotReader::Item&& item) -> Result<void> {
+      const Entry& entry = item.entry;
+      if (item.is_mount || !plan_.build.contains(place++)) return success();
+      if (entry.path != *path) return make_error(Errc::state_store, *path + ": is no longer in the snapshot");
+      if (entry.status.type == io::EntryType::regular) SK_TRY(with_context(verify_file(*name, entry), entry.path));
+      ++path;
+      ++name;
+      return success();
+    };
+    SK_TRY(read_recorded_snapshot(snapshot_, facts, verify_next));
+    if (path == built_.paths.end()) return success();
+    return make_error(Errc::state_store, *path + ": is no longer in the snapshot");
+  }
 
- private:
-  Result<void> fill(std::size_t index, SnapshotReader& reader) {
-    const Entry& entry = wanted_.entries[index];
-    SK_TRY_ASSIGN(const auto file, take_file(index));
+  Result<void> fill(const Entry& entry, SnapshotReader& reader) {
+    SK_TRY_ASSIGN(const auto file, take_file(entry));
     for (std::uint64_t offset = 0;;) {
       SK_TRY_ASSIGN(const std::size_t count, reader.read(buffer_));
       SK_TRY(file->write_at(offset, io::ConstBytes(buffer_.data(), count)));
       offset += count;
       done_bytes_ += count;
-      progress_.progress(Phase::restore, done_bytes_, std::max(done_bytes_, total_bytes_));
+      progress_.progress(Phase::restore, done_bytes_, std::max(done_bytes_, plan_.build.contents_bytes()));
       if (count < buffer_.size()) break;
     }
     SK_TRY(file->resize(entry.status.size_bytes));
@@ -135,17 +154,18 @@ class ReplacementBuilder {
   }
 
   /// A file of the reserve of the right size, or a new one where the reserve has none left.
-  Result<std::unique_ptr<io::File>> take_file(std::size_t index) {
-    std::vector<std::string>& names = files_.by_size[reserve_size_of(wanted_.entries[index], block_bytes_)];
+  Result<std::unique_ptr<io::File>> take_file(const Entry& entry) {
+    std::vector<std::string>& names = files_.by_size[reserve_size_of(entry, block_bytes_)];
     if (!names.empty()) {
-      const std::string name = names.back();
+      const std::string name = std::move(names.back());
       names.pop_back();
-      built_[index] = name;
+      built_.add(entry.path, name);
       return despite_write_protection(reserve_, {name}, {},
                                       [&] { return reserve_.open_file(name, io::OpenMode::read_write()); });
     }
-    built_[index] = new_name();
-    return reserve_.open_file(built_[index], io::OpenMode::create_new(0600));
+    const std::string name = new_name();
+    built_.add(entry.path, name);
+    return reserve_.open_file(name, io::OpenMode::create_new(0600));
   }
 
   Result<void> verify_file(const std::string& name, const Entry& entry) {
@@ -162,8 +182,7 @@ class ReplacementBuilder {
     return file->close();
   }
 
-  Result<void> create_special(std::size_t index) {
-    const Entry& entry = wanted_.entries[index];
+  Result<void> create_special(const Entry& entry) {
     const std::string name = new_name();
     if (entry.status.type == io::EntryType::symlink) {
       SK_TRY(reserve_.create_symlink(entry.link_target, name));
@@ -174,14 +193,15 @@ class ReplacementBuilder {
     SK_TRY_ASSIGN(const io::EntryStatus status, reserve_.status_of(name));
     SK_TRY_ASSIGN(const auto attributes, reserve_.extended_attributes_of(name));
     if (!has_attributes(status, attributes, entry)) return differs(entry, "owner, mode or attributes");
-    built_[index] = name;
+    built_.add(entry.path, name);
     return success();
   }
 
   std::string new_name() { return "new-" + std::to_string(new_names_++); }
 
   io::Directory& reserve_;
-  const SnapshotListing& wanted_;
+  const RestorePlan& plan_;
+  StoreArea& snapshot_;
   std::uint64_t block_bytes_;
   bool in_place_;  ///< else what the reserve holds is given back and written anew
   ProgressSink& progress_;
@@ -189,7 +209,6 @@ class ReplacementBuilder {
   Replacements built_;
   std::uint64_t new_names_ = 0;
   std::uint64_t done_bytes_ = 0;
-  std::uint64_t total_bytes_ = 0;
   std::vector<std::byte> buffer_;
 };
 
@@ -229,15 +248,15 @@ Result<void> remove_entry(io::Directory& parent, const std::string& name) {
   });
 }
 
-Result<Replacements> build_replacements(io::Directory& root, const SnapshotListing& wanted, const RestorePlan& plan,
-                                        StoreArea& snapshot, ProgressSink& progress) {
+Result<Replacements> build_replacements(io::Directory& root, const RestorePlan& plan, StoreArea& snapshot,
+                                        const SnapshotFacts& facts, ProgressSink& progress) {
   SK_TRY_ASSIGN(const io::SpaceFacts space, root.space());
   SK_TRY_ASSIGN(const auto reserve, open_reserve(root));
-  ReplacementBuilder builder(*reserve, wanted, space, progress);
-  SK_TRY(builder.make_room(plan));
-  SK_TRY(builder.build(plan, snapshot));
+  ReplacementBuilder builder(*reserve, plan, snapshot, space, progress);
+  SK_TRY(builder.make_room());
+  SK_TRY(builder.build(facts));
   SK_TRY(reserve->close());
-  return builder.built();
+  return builder.take_built();
 }
 
 }  // namespace slotkeeper::permanent

@@ -16,24 +16,21 @@ namespace {
 /// Puts what was built into place.
 class Installation {
  public:
-  Installation(io::Directory& root, const SnapshotListing& wanted, const RestorePlan& plan, const Replacements& built,
-               const TrialLogs& logs, RestoreReport& report, ProgressSink& progress)
-      : root_(root),
-        wanted_(wanted),
-        plan_(plan),
-        built_(built),
-        logs_(logs),
-        report_(report),
-        progress_(progress),
-        kept_(root) {}
+  Installation(io::Directory& root, const RestorePlan& plan, const Replacements& built, const TrialLogs& logs,
+               RestoreReport& report, ProgressSink& progress)
+      : root_(root), plan_(plan), built_(built), logs_(logs), report_(report), progress_(progress), kept_(root) {}
 
   Result<void> run() {
     for (const std::string& path : plan_.link_aside) SK_TRY(link_aside(path));
     SK_TRY(kept_.sync());  // their only other names go next
     for (const std::string& path : plan_.clear_first) SK_TRY(clear(path));
-    for (const std::size_t index : plan_.create_directories) SK_TRY(create_directory(wanted_.entries[index]));
-    for (const std::size_t index : plan_.build) SK_TRY(rename_into_place(built_.at(index), wanted_.entries[index]));
-    for (const std::size_t index : plan_.link) SK_TRY(link_into_place(wanted_.entries[index]));
+    for (const std::size_t index : plan_.create_directories) SK_TRY(create_directory(plan_.entries[index]));
+    auto name = built_.names.begin();
+    for (const std::string& path : built_.paths) {
+      SK_TRY(rename_into_place(*name, path));
+      ++name;
+    }
+    for (const std::size_t index : plan_.link) SK_TRY(link_into_place(plan_.entries[index]));
     for (const std::string& path : plan_.remove) {
       if (!was_cleared(path)) SK_TRY(remove(path));
     }
@@ -47,8 +44,8 @@ class Installation {
   /// directories of the snapshot but those that only lie on the way, and those made here.
   Result<void> settle_directories() {
     const std::set<std::size_t> created(plan_.create_directories.begin(), plan_.create_directories.end());
-    for (std::size_t i = wanted_.entries.size(); i-- > 0;) {
-      const Entry& entry = wanted_.entries[i];
+    for (std::size_t i = plan_.entries.size(); i-- > 0;) {
+      const Entry& entry = plan_.entries[i];
       if (entry.status.type != io::EntryType::directory) continue;
       if (!is_protected(entry) && !created.contains(i)) continue;
       const Result<io::EntryStatus> found = root_.status_of(entry.path);
@@ -91,8 +88,8 @@ class Installation {
       return move_aside(path);
     }
     // A file in the place of a directory on the way to something: that directory is none of ours, nor is the file.
-    const auto entry = std::ranges::find(wanted_.entries, path, &Entry::path);
-    const bool on_the_way = entry != wanted_.entries.end() && !is_protected(*entry);
+    const auto entry = std::ranges::find(plan_.entries, path, &Entry::path);
+    const bool on_the_way = entry != plan_.entries.end() && !is_protected(*entry);
     if (on_the_way || logs_.calls_log(path)) return move_aside(path);
     return despite(involved, [&] { return root_.remove_file(path); });
   }
@@ -103,7 +100,7 @@ class Installation {
       SK_TRY_ASSIGN(place, kept_.move(path));
       return success();
     }));
-    report_.kept.push_back(path + " (moved to " + place + ")");
+    report_.kept.add(path + " (moved to " + place + ")");
     return success();
   }
 
@@ -113,7 +110,7 @@ class Installation {
       SK_TRY_ASSIGN(place, kept_.link(path));
       return success();
     }));
-    report_.kept.push_back(path + " (its log is now " + place + ")");
+    report_.kept.add(path + " (its log is now " + place + ")");
     return success();
   }
 
@@ -124,14 +121,14 @@ class Installation {
     SK_TRY(give_attributes(root_, temporary, entry));
     SK_TRY(despite({parent_of(entry.path)},
                    [&] { return root_.rename(temporary, entry.path, io::RenameKind::no_replace); }));
-    report_.replaced.push_back(entry.path);
+    report_.replaced.add(entry.path);
     return success();
   }
 
-  Result<void> rename_into_place(const std::string& built, const Entry& entry) {
-    SK_TRY(despite({entry.path, parent_of(entry.path)},
-                   [&] { return root_.rename(reserve_path() + "/" + built, entry.path, io::RenameKind::replace); }));
-    report_.replaced.push_back(entry.path);
+  Result<void> rename_into_place(const std::string& built, const std::string& path) {
+    SK_TRY(despite({path, parent_of(path)},
+                   [&] { return root_.rename(reserve_path() + "/" + built, path, io::RenameKind::replace); }));
+    report_.replaced.add(path);
     return success();
   }
 
@@ -143,7 +140,7 @@ class Installation {
     // Renaming a name onto another one of the same file does nothing and leaves both.
     Result<void> removed = root_.remove_file(temporary);
     if (!removed.has_value() && !is_gone(removed.assume_error())) return removed;
-    report_.replaced.push_back(entry.path);
+    report_.replaced.add(entry.path);
     return success();
   }
 
@@ -157,12 +154,11 @@ class Installation {
     // Somebody has put a log there meanwhile.
     if (!removed.has_value() && is_directory && removed.assume_error().os_errno == ENOTEMPTY) return success();
     SK_TRY(removed);
-    report_.removed.push_back(path);
+    report_.removed.add(path);
     return success();
   }
 
   io::Directory& root_;
-  const SnapshotListing& wanted_;
   const RestorePlan& plan_;
   const Replacements& built_;
   const TrialLogs& logs_;
@@ -173,10 +169,9 @@ class Installation {
 
 }  // namespace
 
-Result<void> install_replacements(io::Directory& root, const SnapshotListing& wanted, const RestorePlan& plan,
-                                  const Replacements& built, const TrialLogs& logs, RestoreReport& report,
-                                  ProgressSink& progress) {
-  Installation installation(root, wanted, plan, built, logs, report, progress);
+Result<void> install_replacements(io::Directory& root, const RestorePlan& plan, const Replacements& built,
+                                  const TrialLogs& logs, RestoreReport& report, ProgressSink& progress) {
+  Installation installation(root, plan, built, logs, report, progress);
   SK_TRY(installation.run());
   return installation.settle_directories();
 }

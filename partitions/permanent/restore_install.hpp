@@ -15,8 +15,7 @@ namespace slotkeeper::permanent {
 /// Durable: all of it, when it returns. On crash: each config file is old or restored, complete, and each log of the
 /// trial has at least one name; a restore that is run again does the rest.
 /// Errors: io_error, storage_full, sync_failed.
-[[nodiscard]] Result<void> install_replacements(io::Directory& root, const SnapshotListing& wanted,
-                                                const RestorePlan& plan, const Replacements& built,
+[[nodiscard]] Result<void> install_replacements(io::Directory& root, const RestorePlan& plan, const Replacements& built,
                                                 const TrialLogs& logs, RestoreReport& report, ProgressSink& progress);
 
 }  // namespace slotkeeper::permanent

@@ -5,37 +5,49 @@
 #include <vector>
 
 #include "partitions/permanent/inventory.hpp"
+#include "partitions/permanent/path_list.hpp"
 #include "partitions/permanent/snapshot.hpp"
 #include "partitions/permanent/trial_logs.hpp"
 
 namespace slotkeeper::permanent {
 
-/// A snapshot in memory, without contents. Of 200,000 files most are what they were, and there is no room to hold them
-/// twice: what has one name and equals what is there need not be listed.
-struct SnapshotListing {
-  EntryList entries;                ///< as an inventory has them, with digests
-  std::vector<std::string> mounts;  ///< nothing is known of these paths and what is below
-  std::vector<bool> left_out;       ///< by index into the inventory; may be shorter than that
+/// Entries of a snapshot by their place in it, mounts not counted. Whoever needs more of them reads the snapshot again:
+/// there may be 200,000, and there is no room for a second list of that length.
+class SnapshotPlaces {
+ public:
+  /// Each place once, in any order.
+  void add(std::size_t place, const Entry& entry);
 
-  /// Takes an entry into the list, or leaves it out because `present` has the same.
-  void add(const Entry& entry, const Inventory& present);
+  [[nodiscard]] bool contains(std::size_t place) const { return place < places_.size() && places_[place]; }
+  [[nodiscard]] std::size_t size() const { return size_; }
+  [[nodiscard]] bool empty() const { return size_ == 0; }
+  [[nodiscard]] const std::string& first_path() const { return first_path_; }
+  [[nodiscard]] std::uint64_t contents_bytes() const { return contents_bytes_; }
+  [[nodiscard]] bool only_regular_files() const { return only_regular_files_; }
+
+ private:
+  std::vector<bool> places_;
+  std::size_t size_ = 0;
+  std::string first_path_;
+  std::uint64_t contents_bytes_ = 0;
+  bool only_regular_files_ = true;
 };
 
 struct RestorePlan {
-  std::vector<std::size_t> build;               ///< entries to build anew and to rename into place; no directories
-  std::vector<std::size_t> link;                ///< entries to make another name of an entry before them
-  std::vector<std::size_t> create_directories;  ///< parents first
-  std::vector<std::size_t> fix_directories;     ///< attributes differ; without those that lie on the way only
-  std::vector<std::string> clear_first;         ///< of another type than the snapshot has: must go before all else
-  std::vector<std::string> remove;              ///< children first
-  std::vector<std::string> set_aside;           ///< logs of the trial, or directories of such, in a place of config
-  std::vector<std::string> link_aside;          ///< config files that the trial took for its logs: kept, then replaced
-  std::vector<std::string> kept;                ///< unknown to the snapshot, but with logs or a mount inside
+  EntryList entries;                ///< of the snapshot: directories, and all names of files with several names
+  std::vector<std::string> mounts;  ///< of the snapshot: nothing is known of these paths and what is below
 
-  [[nodiscard]] bool is_empty() const {
-    return build.empty() && link.empty() && create_directories.empty() && fix_directories.empty() &&
-           clear_first.empty() && remove.empty() && set_aside.empty();
-  }
+  SnapshotPlaces build;                         ///< to build anew and to rename into place; no directories
+  std::vector<std::size_t> link;                ///< of `entries`: to make another name of an entry before them
+  std::vector<std::size_t> create_directories;  ///< of `entries`; parents first
+  std::vector<std::size_t> fix_directories;     ///< of `entries`: attributes differ; without those only on the way
+  std::vector<std::string> clear_first;         ///< of another type than the snapshot has: must go before all else
+  PathList remove;                              ///< children first
+  PathList set_aside;             ///< logs of the trial, or directories of such, in a place of configuration
+  PathList link_aside;            ///< config files that the trial took for its logs: kept, then replaced
+  std::vector<std::string> kept;  ///< unknown to the snapshot, but with logs or a mount inside
+
+  [[nodiscard]] bool is_empty() const { return !changes_entries() && fix_directories.empty(); }
   /// Whether anything but attributes of directories has to change.
   [[nodiscard]] bool changes_entries() const {
     return !(build.empty() && link.empty() && create_directories.empty() && clear_first.empty() && remove.empty() &&
@@ -43,10 +55,10 @@ struct RestorePlan {
   }
 };
 
-/// Indices are those of `wanted.entries`.
+/// Reads the snapshot beside the inventory, so that no list of it is needed.
 /// Errors: restore_incomplete (the class table does not fit the snapshot; something is mounted over what the snapshot
-/// holds).
-[[nodiscard]] Result<RestorePlan> plan_restore(const SnapshotListing& wanted, const Inventory& present,
-                                               const TrialLogs& logs);
+/// holds), and those of `read_recorded_snapshot`.
+[[nodiscard]] Result<RestorePlan> plan_restore(StoreArea& snapshot, const SnapshotFacts& facts,
+                                               const Inventory& present, const TrialLogs& logs);
 
 }  // namespace slotkeeper::permanent

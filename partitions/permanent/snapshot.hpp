@@ -50,8 +50,8 @@ class SnapshotReader {
   SnapshotReader& operator=(const SnapshotReader&) = delete;
   virtual ~SnapshotReader() = default;
 
-  /// In the order of an inventory. Contents of regular files follow by `read`, unless `entry.hard_link` says that this
-  /// is another name of an earlier entry.
+  /// Mounts first, the rest in the order of an inventory. Contents of regular files follow by `read`, unless
+  /// `entry.hard_link` says that this is another name of an earlier entry.
   struct Item {
     Entry entry;  ///< without digest; of kind config or state, or a directory on the way to such an entry
     /// Something was mounted here: nothing is known about what lies at this path and below.
@@ -72,6 +72,9 @@ struct SnapshotContents {
 };
 [[nodiscard]] Result<SnapshotContents> read_snapshot(StoreArea& area,
                                                      const std::function<Result<void>(SnapshotReader::Item&&)>& visit);
+/// The same for the snapshot of `facts`; that it is this one is known at the end: readback_mismatch if not.
+[[nodiscard]] Result<SnapshotContents> read_recorded_snapshot(
+    StoreArea& area, const SnapshotFacts& facts, const std::function<Result<void>(SnapshotReader::Item&&)>& visit);
 
 /// Reads the area past the cache against its seal's digest, and the archive against the roots in `facts`.
 /// Errors: readback_mismatch, state_store, io_error.

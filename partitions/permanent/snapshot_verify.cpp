@@ -56,6 +56,8 @@ Result<SnapshotContents> read_snapshot(StoreArea& area,
     if (!item->is_mount) {
       if (contents.entries != 0 && !path_before(last_path, entry.path)) return damaged(entry.path + " is out of order");
       last_path = entry.path;
+    } else if (contents.entries != 0) {
+      return damaged(entry.path + " is out of order");
     }
     if (!entry.hard_link.empty()) {
       SK_TRY(complete_link(entry, first_names));
@@ -75,6 +77,15 @@ Result<SnapshotContents> read_snapshot(StoreArea& area,
   const Roots finished = roots.finish();
   contents.config_root = finished.config;
   contents.protected_root = finished.with_state;
+  return contents;
+}
+
+Result<SnapshotContents> read_recorded_snapshot(StoreArea& area, const SnapshotFacts& facts,
+                                                const std::function<Result<void>(SnapshotReader::Item&&)>& visit) {
+  SK_TRY_ASSIGN(const SnapshotContents contents, read_snapshot(area, visit));
+  if (contents.config_root != facts.config_root || contents.protected_root != facts.protected_root) {
+    return make_error(Errc::readback_mismatch, "the snapshot in the state store is not the one that was recorded");
+  }
   return contents;
 }
 
@@ -98,10 +109,7 @@ Result<void> verify_snapshot(StoreArea& area, const SnapshotFacts& facts, Progre
   if (digest.finish() != seal->digest) {
     return make_error(Errc::readback_mismatch, "the snapshot in the state store is not what was written there");
   }
-  SK_TRY_ASSIGN(const SnapshotContents contents, read_snapshot(area, {}));
-  if (contents.config_root != facts.config_root || contents.protected_root != facts.protected_root) {
-    return make_error(Errc::readback_mismatch, "the snapshot in the state store is not the one that was recorded");
-  }
+  SK_TRY(read_recorded_snapshot(area, facts, {}));
   return success();
 }
 

@@ -78,8 +78,8 @@ TEST_F(OddTrial, LogsInAPlaceThatTheOriginalCallsConfigurationAreKept) {
   const RestoreReport report = rig->restore_exactly();
   EXPECT_THAT(kept(), UnorderedElementsAre("entry 1\n", "entry 2\n", "entry 3\n"));
   EXPECT_EQ(contents_of(at(".slotkeeper/kept/1-journal/2026/11/26")), "entry 1\n");
-  EXPECT_THAT(report.kept, UnorderedElementsAre("journal (moved to .slotkeeper/kept/1-journal)"));
-  EXPECT_THAT(report.removed, UnorderedElementsAre("journal/latest"));
+  EXPECT_THAT(report.kept.named, UnorderedElementsAre("journal (moved to .slotkeeper/kept/1-journal)"));
+  EXPECT_THAT(report.removed.named, UnorderedElementsAre("journal/latest"));
 }
 
 TEST_F(OddTrial, SettingsBesideSuchLogsGo) {
@@ -98,8 +98,9 @@ TEST_F(OddTrial, AConfigFileThatBecameALogIsRestoredAndTheLogKept) {
   put_file(at("etc/small"), "entry of the trial\n");
   const RestoreReport report = rig->restore_exactly();
   EXPECT_THAT(kept(), UnorderedElementsAre("entry of the trial\n"));
-  EXPECT_THAT(report.kept, UnorderedElementsAre(HasSubstr("etc/small (its log is now .slotkeeper/kept/1-small)")));
-  EXPECT_THAT(report.replaced, Contains("etc/small"));
+  EXPECT_THAT(report.kept.named,
+              UnorderedElementsAre(HasSubstr("etc/small (its log is now .slotkeeper/kept/1-small)")));
+  EXPECT_THAT(report.replaced.named, Contains("etc/small"));
 }
 
 TEST_F(OddTrial, ADirectoryThatBecameALogFileIsRestoredAndTheLogKept) {
@@ -119,7 +120,7 @@ TEST_F(OddTrial, ALogFileThatBecameADirectoryOfLogsIsKept) {
   put_file(at("etc/trace.log/archive/0001"), "entry 1\n");
   const RestoreReport report = rig->restore_exactly();
   EXPECT_THAT(kept(), UnorderedElementsAre("entry 1\n", "entry 2\n"));
-  EXPECT_THAT(report.removed, IsEmpty());
+  EXPECT_THAT(report.removed.named, IsEmpty());
 }
 
 TEST_F(OddTrial, RotatedAndCompressedLogsUnderOtherNamesAreKept) {
@@ -130,7 +131,7 @@ TEST_F(OddTrial, RotatedAndCompressedLogsUnderOtherNamesAreKept) {
   const RestoreReport report = rig->restore_exactly();
   EXPECT_THAT(kept(), UnorderedElementsAre("entry 1\n", "entry 0\n"));
   EXPECT_EQ(contents_of(at("log/system.log.1.zst")), "entry of the system log\n");
-  EXPECT_THAT(report.removed, UnorderedElementsAre("etc/settings.1"));
+  EXPECT_THAT(report.removed.named, UnorderedElementsAre("etc/settings.1"));
 }
 
 TEST_F(OddTrial, AConfigFileThatBecameALinkIntoTheLogsLeavesTheLogAlone) {
@@ -263,7 +264,7 @@ TEST_F(OddTrial, AMountOverAnEmptyDirectoryIsWhatThatDirectoryIsFor) {
     const MountedFilesystem mounted(other.path(), at("etc/mount-point"), "bind");
     const auto report = rig->restore();
     ASSERT_TRUE(report.has_value()) << report.assume_error().message;
-    EXPECT_THAT(report.assume_value().replaced, UnorderedElementsAre("etc/small"));
+    EXPECT_THAT(report.assume_value().replaced.named, UnorderedElementsAre("etc/small"));
   }
   rig->restore_exactly();
 }

@@ -1,5 +1,6 @@
 #include "partitions/permanent/restore.hpp"
 
+#include <algorithm>
 #include <filesystem>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
@@ -26,6 +27,31 @@ using testing::HasSubstr;
 using testing::IsEmpty;
 using testing::UnorderedElementsAre;
 
+/// One area, but once another: for the reading with this number, from 1 on.
+class ChangingArea final : public StoreArea {
+ public:
+  ChangingArea(StoreArea& usual, StoreArea& other, int nth) : usual_(usual), other_(other), nth_(nth) {}
+  [[nodiscard]] std::uint64_t capacity_bytes() const override { return usual_.capacity_bytes(); }
+  [[nodiscard]] Result<void> unseal() override { return make_error(Errc::internal, "only to be read"); }
+  [[nodiscard]] Result<void> write_at(std::uint64_t, io::ConstBytes) override { return unseal(); }
+  [[nodiscard]] Result<void> seal(const AreaSeal&) override { return unseal(); }
+  [[nodiscard]] Result<std::optional<AreaSeal>> read_seal() override {
+    ++reading_;
+    return now().read_seal();
+  }
+  [[nodiscard]] Result<std::size_t> read_at(std::uint64_t offset, io::Bytes into) override {
+    return now().read_at(offset, into);
+  }
+  [[nodiscard]] int readings() const { return reading_; }
+
+ private:
+  StoreArea& now() { return reading_ == nth_ ? other_ : usual_; }
+  StoreArea& usual_;
+  StoreArea& other_;
+  int nth_;
+  int reading_ = 0;
+};
+
 class RestoreTest : public testing::Test {
  protected:
   void SetUp() override {
@@ -48,9 +74,10 @@ class RestoreTest : public testing::Test {
     auto reserve = make_reserve(*partition_->open(), area_, slack_bytes, progress_);
     ASSERT_TRUE(reserve.has_value()) << reserve.assume_error().message;
   }
-  Result<RestoreReport> try_restore() {
-    return restore_snapshot(*partition_->open(), classes_, area_, facts_, progress_);
+  Result<RestoreReport> try_restore(StoreArea& area) {
+    return restore_snapshot(*partition_->open(), classes_, area, facts_, progress_);
   }
+  Result<RestoreReport> try_restore() { return try_restore(area_); }
   RestoreReport restore() {
     auto report = try_restore();
     EXPECT_TRUE(report.has_value()) << report.assume_error().message;
@@ -83,7 +110,7 @@ TEST_F(RestoreTest, WhenNothingDiffersNoByteIsWritten) {
   const TreeListing everything = list_tree(partition_->path(), {.inode_changes = true});
   const RestoreReport report = restore();
   EXPECT_FALSE(report.changed);
-  EXPECT_THAT(report.replaced, IsEmpty());
+  EXPECT_THAT(report.replaced.named, IsEmpty());
   EXPECT_EQ(difference(everything, list_tree(partition_->path(), {.inode_changes = true})), "");
 }
 
@@ -107,10 +134,11 @@ TEST_F(RestoreTest, RevertsEveryChangeOfContentsAndAttributes) {
   EXPECT_NE(difference(before_, listing()), "");
   const RestoreReport report = restore_exactly();
   EXPECT_TRUE(report.changed);
-  EXPECT_THAT(report.replaced, UnorderedElementsAre("etc/small", "etc/big", "etc/sparse", "etc/private/key", "etc/tool",
-                                                    "etc/empty", "etc/attributes", "etc/shared/inherited",
-                                                    "state/leases.db", "etc/dangling", "etc/fifo"));
-  EXPECT_THAT(report.removed, IsEmpty());
+  EXPECT_THAT(
+      report.replaced.named,
+      UnorderedElementsAre("etc/small", "etc/big", "etc/sparse", "etc/private/key", "etc/tool", "etc/empty",
+                           "etc/attributes", "etc/shared/inherited", "state/leases.db", "etc/dangling", "etc/fifo"));
+  EXPECT_THAT(report.removed.named, IsEmpty());
 }
 
 TEST_F(RestoreTest, RevertsAttributesOfDirectories) {
@@ -132,9 +160,34 @@ TEST_F(RestoreTest, BringsBackWhatWasDeleted) {
   std::filesystem::remove_all(at("etc"));
   std::filesystem::remove_all(at("state"));
   ASSERT_EQ(::unlink(at("-first").c_str()), 0);
+  const TreeListing left = listing();
+  const auto deleted = std::ranges::count_if(before_, [&](const auto& line) { return !left.contains(line.first); });
   const RestoreReport report = restore_exactly();
-  EXPECT_THAT(report.replaced,
-              AllOf(Contains("etc"), Contains("etc/deep/level-0/level-1/leaf"), Contains("etc/socket")));
+  EXPECT_THAT(report.replaced.named, AllOf(Contains("etc"), Contains("etc/deep/level-0/level-1")));
+  EXPECT_EQ(report.replaced.count, static_cast<std::size_t>(deleted));
+}
+
+TEST_F(RestoreTest, BringsBackAllOfManyAndNamesTheFirst) {
+  constexpr int kFiles = 250;
+  const auto file = [&](const std::string& name, int number) {
+    return at("etc/many/") + name + std::to_string(number);
+  };
+  std::filesystem::create_directories(at("etc/many"));
+  for (int i = 0; i < kFiles; ++i) put_file(file("option-", i), "value " + std::to_string(i));
+  secure();
+  for (int i = 0; i < kFiles; ++i) put_file(file("option-", i), "of the trial");
+  const RestoreReport rewritten = restore_exactly();
+  EXPECT_EQ(rewritten.replaced.count, std::size_t{kFiles});
+  EXPECT_EQ(rewritten.replaced.named.size(), 100U);
+  EXPECT_EQ(rewritten.removed.count, 0U);
+  for (int i = 0; i < kFiles; ++i) {
+    ASSERT_EQ(::unlink(file("option-", i).c_str()), 0);
+    put_file(file(i % 2 == 0 ? "choice-" : "setting-", i), "of the trial");
+  }
+  const RestoreReport made_anew = restore_exactly();
+  EXPECT_EQ(made_anew.replaced.count, std::size_t{kFiles});
+  EXPECT_EQ(made_anew.removed.count, std::size_t{kFiles});
+  EXPECT_EQ(made_anew.removed.named.size(), 100U);
 }
 
 TEST_F(RestoreTest, RemovesWhatIsNewButNoLog) {
@@ -151,8 +204,8 @@ TEST_F(RestoreTest, RemovesWhatIsNewButNoLog) {
   append_file(at("etc/trace.log"), "trace 2\n");
   append_file(at("log/security/audit"), "audit 2\n");
   const RestoreReport report = restore_exactly();
-  EXPECT_THAT(report.removed, UnorderedElementsAre("etc/new", "etc/new/tree", "etc/new/tree/file", "etc/new/link",
-                                                   "etc/new/fifo", "state/new"));
+  EXPECT_THAT(report.removed.named, UnorderedElementsAre("etc/new", "etc/new/tree", "etc/new/tree/file", "etc/new/link",
+                                                         "etc/new/fifo", "state/new"));
   EXPECT_EQ(contents_of(at("log/new")), "stays");
   EXPECT_EQ(contents_of(at("spool/new")), "stays");
   EXPECT_EQ(contents_of(at("log/system.log")), "log 1\nlog 2\n");
@@ -167,8 +220,8 @@ TEST_F(RestoreTest, NewDirectoryWithALogInItStays) {
   put_file(at("etc/service/settings"), "goes");
   put_file(at("etc/service/sub/run.log"), "stays");
   const RestoreReport report = restore();
-  EXPECT_THAT(report.kept, UnorderedElementsAre("etc/service", "etc/service/sub"));
-  EXPECT_THAT(report.removed, ElementsAre("etc/service/settings"));
+  EXPECT_THAT(report.kept.named, UnorderedElementsAre("etc/service", "etc/service/sub"));
+  EXPECT_THAT(report.removed.named, ElementsAre("etc/service/settings"));
   EXPECT_EQ(contents_of(at("etc/service/sub/run.log")), "stays");
   const TreeListing once = list_tree(partition_->path(), {.inode_changes = true});
   EXPECT_FALSE(restore().changed);
@@ -203,7 +256,7 @@ TEST_F(RestoreTest, LogsInADirectoryThatStandsInTheWayAreMovedAside) {
   put_file(at("etc/small/trial.log"), "an entry of the trial");
   put_file(at("etc/small/settings"), "goes");
   const RestoreReport report = restore_exactly();
-  EXPECT_THAT(report.kept, ElementsAre(HasSubstr("etc/small (moved to .slotkeeper/kept/1-small)")));
+  EXPECT_THAT(report.kept.named, ElementsAre(HasSubstr("etc/small (moved to .slotkeeper/kept/1-small)")));
   EXPECT_EQ(contents_of(at(".slotkeeper/kept/1-small/trial.log")), "an entry of the trial");
   EXPECT_FALSE(std::filesystem::exists(at(".slotkeeper/kept/1-small/settings")));
   ASSERT_TRUE(release_reserve(*partition_->open()).has_value());
@@ -229,7 +282,7 @@ TEST_F(RestoreTest, DirectoryOnTheWayToStateIsMadeAgainWithItsAttributes) {
   EXPECT_EQ(facts.st_uid, 11U);
   EXPECT_EQ(facts.st_gid, 12U);
   EXPECT_EQ(contents_of(at(".slotkeeper/kept/1-log")), "a log file where the directory was");
-  EXPECT_THAT(report.kept, ElementsAre(HasSubstr("log (moved to")));
+  EXPECT_THAT(report.kept.named, ElementsAre(HasSubstr("log (moved to")));
   EXPECT_FALSE(restore().changed);
 }
 
@@ -262,6 +315,22 @@ TEST_F(RestoreTest, ALogThatWasLinkedToAConfigFileIsCutLoose) {
   EXPECT_THAT(contents_of(at("log/alias")), HasSubstr("a later entry"));
 }
 
+TEST_F(RestoreTest, SoIsAFileWithSeveralNamesButNotOneThatALogWasLinkedToBefore) {
+  make_zoo(partition_->path());
+  ASSERT_EQ(::link(at("etc/small").c_str(), at("log/known").c_str()), 0);
+  secure();
+  EXPECT_FALSE(restore().changed);
+  ASSERT_EQ(::link(at("etc/linked-b").c_str(), at("log/alias").c_str()), 0);
+  const RestoreReport report = restore();
+  EXPECT_THAT(report.replaced.named, UnorderedElementsAre("etc/linked-a", "etc/linked-b", "state/linked-c"));
+  append_file(at("log/alias"), "a later entry");
+  EXPECT_EQ(difference(before_, listing()), "");
+  EXPECT_TRUE(std::filesystem::equivalent(at("etc/small"), at("log/known")));
+  ASSERT_EQ(::link(at("etc/small").c_str(), at("log/another").c_str()), 0);
+  EXPECT_THAT(restore().replaced.named, ElementsAre("etc/small"));
+  EXPECT_FALSE(std::filesystem::equivalent(at("etc/small"), at("log/another")));
+}
+
 TEST_F(RestoreTest, WhatLiesBelowAMountPointIsLeftAlone) {
   std::filesystem::create_directories(at("etc/mounted/below"));
   put_file(at("etc/mounted/below/file"), "hidden by the mount while the snapshot is taken");
@@ -273,8 +342,8 @@ TEST_F(RestoreTest, WhatLiesBelowAMountPointIsLeftAlone) {
   }
   put_file(at("etc/x"), "trial");
   const RestoreReport report = restore();
-  EXPECT_THAT(report.replaced, ElementsAre("etc/x"));
-  EXPECT_THAT(report.removed, IsEmpty());
+  EXPECT_THAT(report.replaced.named, ElementsAre("etc/x"));
+  EXPECT_THAT(report.removed.named, IsEmpty());
   EXPECT_EQ(contents_of(at("etc/x")), "x");
   EXPECT_EQ(contents_of(at("etc/mounted/below/file")), "hidden by the mount while the snapshot is taken");
 }
@@ -350,6 +419,39 @@ TEST_F(RestoreTest, RefusesASnapshotThatIsNotTheRecordedOne) {
   area_.flip_bit_at(area_.length() / 2);
   EXPECT_THAT(try_restore().assume_error().code, AnyOf(Errc::state_store, Errc::readback_mismatch));
   EXPECT_EQ(difference(trial, list_tree(partition_->path(), {.inode_changes = true})), "");
+}
+
+TEST_F(RestoreTest, ASnapshotThatReadsDifferentlyLaterIsNeverPutIntoPlace) {
+  std::filesystem::create_directories(at("etc"));
+  for (const char* name : {"etc/a", "etc/b", "etc/c"}) put_file(at(name), "original");
+  secure();
+  for (const char* name : {"etc/a", "etc/b", "etc/c"}) put_file(at(name), "of the trial");
+  // The same entries with other contents, and other entries.
+  MemoryArea contents(1 << 20);
+  MemoryArea names(1 << 20);
+  const auto take = [&](StoreArea& area) {
+    const auto describe = [](const SnapshotFacts&) { return "{}"; };
+    ASSERT_TRUE(take_snapshot(*partition_->open(), classes_, area, describe, progress_).has_value());
+  };
+  take(contents);
+  ASSERT_EQ(::rename(at("etc/b").c_str(), at("etc/bb").c_str()), 0);
+  take(names);
+  ASSERT_EQ(::rename(at("etc/bb").c_str(), at("etc/b").c_str()), 0);
+  const TreeListing trial = listing();
+  for (MemoryArea* other : {&contents, &names}) {
+    // To compare, to build, to verify what was built; the last one verifies what was put into place.
+    for (int nth = 1; nth <= 3; ++nth) {
+      ChangingArea area(area_, *other, nth);
+      const auto refused = try_restore(area);
+      ASSERT_FALSE(refused.has_value()) << nth;
+      EXPECT_EQ(area.readings(), nth == 1 ? 1 : 3);
+      EXPECT_EQ(refused.assume_error().code, nth == 1 ? Errc::readback_mismatch : Errc::restore_incomplete);
+      EXPECT_EQ(difference(trial, listing()), "") << nth;
+    }
+  }
+  ChangingArea area(area_, contents, 4);
+  EXPECT_EQ(try_restore(area).assume_error().code, Errc::restore_incomplete);
+  restore_exactly();
 }
 
 TEST_F(RestoreTest, RefusesAClassTableThatDoesNotFit) {

@@ -9,6 +9,7 @@
 #include <gtest/gtest.h>
 
 #include "partitions/permanent/paths.hpp"
+#include "partitions/permanent/snapshot_archive.hpp"
 #include "tests/support/memory_area.hpp"
 #include "tests/support/permanent_partition.hpp"
 #include "tests/support/tree_listing.hpp"
@@ -347,6 +348,30 @@ TEST_F(SnapshotTest, StateThatShrinksWhileItIsReadIsFilledWithZeros) {
   const SnapshotFacts facts = take(area);
   SilentProgress silent;
   EXPECT_TRUE(verify_snapshot(area, facts, silent).has_value());
+}
+
+/// Who reads it must know of all mounts before the first entry.
+TEST(SnapshotArchive, AMountBehindAnEntryIsDamage) {
+  for (const bool mount_first : {true, false}) {
+    MemoryArea area(kRoomy);
+    const auto writer = SnapshotArchiveWriter::begin(area).assume_value();
+    SnapshotReader::Item top;
+    top.entry.path = ".";
+    top.entry.status.type = io::EntryType::directory;
+    SnapshotReader::Item mount = top;
+    mount.entry.path = "mounted";
+    mount.is_mount = true;
+    ASSERT_TRUE(writer->add(mount_first ? mount : top).has_value());
+    ASSERT_TRUE(writer->add(mount_first ? top : mount).has_value());
+    const auto facts = writer->finish().assume_value();
+    ASSERT_TRUE(
+        area.seal({.length_bytes = facts.stored_bytes, .digest = facts.digest, .description = "{}"}).has_value());
+    const auto read = read_snapshot(area, {});
+    ASSERT_EQ(read.has_value(), mount_first);
+    if (!mount_first) {
+      EXPECT_EQ(read.assume_error().code, Errc::state_store);
+    }
+  }
 }
 
 TEST_F(SnapshotTest, TakingItWritesNothingOnThePartition) {
