@@ -1,6 +1,7 @@
 #include "partitions/digest.hpp"
 
 #include <xxhash.h>
+#include <zlib.h>
 
 #include <openssl/evp.h>
 
@@ -8,16 +9,6 @@
 
 namespace slotkeeper {
 namespace {
-
-constexpr std::array<std::uint32_t, 256> kCrcTable = [] {
-  std::array<std::uint32_t, 256> table{};
-  for (std::uint32_t byte = 0; byte < table.size(); ++byte) {
-    std::uint32_t value = byte;
-    for (int bit = 0; bit < 8; ++bit) value = (value >> 1) ^ ((value & 1) != 0 ? 0xEDB88320u : 0u);
-    table[byte] = value;
-  }
-  return table;
-}();
 
 std::optional<unsigned> hex_digit(char digit) {
   if (digit >= '0' && digit <= '9') return static_cast<unsigned>(digit - '0');
@@ -112,10 +103,7 @@ std::uint64_t FastHashStream::finish() {
 std::uint64_t fast_hash(io::ConstBytes data) { return XXH3_64bits(data.data(), data.size()); }
 
 std::uint32_t crc32(io::ConstBytes data) {
-  std::uint32_t value = 0xFFFFFFFFu;
-  for (const std::byte byte : data)
-    value = (value >> 8) ^ kCrcTable[(value ^ std::to_integer<std::uint32_t>(byte)) & 0xFF];
-  return ~value;
+  return static_cast<std::uint32_t>(::crc32_z(0, reinterpret_cast<const Bytef*>(data.data()), data.size()));
 }
 
 }  // namespace slotkeeper

@@ -164,7 +164,8 @@ class InPlaceWork {
         SK_TRY_ASSIGN(const io::EntryStatus status, root_.status_of(name));
         if (status.inode != step_.inode) SK_TRY(give_back_name(root_, path_, step_.inode));
       } else if (renamed.assume_error().os_errno == EEXIST) {
-        return false;
+        SK_TRY_ASSIGN(const bool dropped, drop_old_name());
+        if (!dropped) return false;
       } else if (renamed.assume_error().os_errno != ENOENT) {
         return renamed.assume_error();
       }
@@ -215,6 +216,7 @@ class InPlaceWork {
     // What this step does not change: the beginning once it is compressed, before that the end.
     const std::uint64_t tail = std::max(frame_end, end_ - std::min(end_, kProbeMaxBytes));
     SK_TRY_ASSIGN(step_.probe, stored_ > 0 ? take_probe(*file_, 0, stored_) : take_probe(*file_, tail, end_));
+    SK_TRY(read_again(consumed_, plain));
     SK_TRY(redo_.append(step_, frame));
     SK_TRY(apply(stored_, frame));
     stored_ = frame_end;
@@ -222,6 +224,39 @@ class InPlaceWork {
     end_ = std::max(end_, frame_end);
     if (progress != nullptr) progress->add(plain.size());
     return success();
+  }
+
+  /// A cut inside the rename may leave both names: then the old one goes. By way of our own directory, because a logger
+  /// that rotates meanwhile may have put another segment there, which gets its name back. False when PATH.zst is
+  /// somebody else's.
+  Result<bool> drop_old_name() {
+    SK_TRY_ASSIGN(const auto compressed, find_entry(root_, compressed_name(path_)));
+    if (!compressed || compressed->inode != step_.inode) return false;
+    SK_TRY(clear_aside());  // of another cut
+    const Result<void> moved = root_.rename(path_, aside(), io::RenameKind::no_replace);
+    if (!moved.has_value() && is_about_this_file(moved.assume_error())) return true;
+    SK_TRY(moved);
+    SK_TRY(clear_aside());
+    return true;
+  }
+
+  [[nodiscard]] std::string aside() const { return std::string(kOwnDirectory) + "/" + retired_name(step_.inode); }
+  Result<void> clear_aside() {
+    SK_TRY_ASSIGN(const auto status, find_entry(root_, aside()));
+    if (!status) return success();
+    if (status->inode == step_.inode) return root_.remove_file(aside());
+    return root_.rename(aside(), path_ + "." + std::to_string(status->inode), io::RenameKind::no_replace);
+  }
+
+  /// The piece is about to be overwritten: a bit that turned over while it was read would be all that is left of it.
+  Result<void> read_again(std::uint64_t offset, io::ConstBytes plain) {
+    SK_TRY_ASSIGN(const io::ReadBackLevel level, file_->drop_cache());
+    (void)level;
+    std::vector<std::byte> found(plain.size());
+    SK_TRY(file_->read_exactly_at(offset, found));
+    if (std::equal(found.begin(), found.end(), plain.begin())) return success();
+    return make_error(Errc::readback_mismatch,
+                      path_ + ": reads differently a second time at offset " + std::to_string(offset));
   }
 
   io::Directory& root_;

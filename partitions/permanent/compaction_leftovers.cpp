@@ -71,7 +71,10 @@ class Leftover {
 
   Result<void> finish() {
     SK_TRY_ASSIGN(const auto built, find_entry(root_, built_));
-    SK_TRY_ASSIGN(const auto retired, find_entry(root_, retired_));
+    SK_TRY_ASSIGN(auto retired, find_entry(root_, retired_));
+    if (retired) {
+      SK_TRY_ASSIGN(retired, without_second_name(*retired));
+    }
     if (!built || built->links < 2) {
       // Not published; or, with a retired original and no second name, published, renamed aside and removed by others.
       if (retired) SK_TRY(retired_without_replacement(built.has_value()));
@@ -90,6 +93,21 @@ class Leftover {
 
  private:
   static std::string own(const std::string& name) { return std::string(kOwnDirectory) + "/" + name; }
+
+  /// A cut inside the rename may leave the original both names: then the one in our directory goes, and the original is
+  /// where it was. Another log that was moved away by mistake gets a name of its own back.
+  Result<std::optional<io::EntryStatus>> without_second_name(const io::EntryStatus& retired) {
+    if (retired.inode != inode_) {
+      const std::string back = "log-" + std::to_string(retired.inode);
+      progress_.notice("a log that was moved away is put back as " + back);
+      SK_TRY(root_.rename(retired_, back, io::RenameKind::no_replace));
+      SK_TRY(root_.sync());
+      return std::optional<io::EntryStatus>();
+    }
+    if (retired.links < 2) return std::optional(retired);
+    SK_TRY(root_.remove_file(retired_));
+    return std::optional<io::EntryStatus>();
+  }
 
   /// The replacement goes last, so without it the original was on its way out; with it and nothing published, somebody
   /// removed NAME.zst, and the original is put back.

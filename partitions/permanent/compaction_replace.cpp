@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cerrno>
 
-#include "partitions/digest.hpp"
 #include "partitions/permanent/compaction_file.hpp"
 #include "partitions/permanent/paths.hpp"
 #include "partitions/permanent/steady_file.hpp"
@@ -77,7 +76,6 @@ class Replacement {
   }
 
   Refusal fill() {
-    FastHashStream hash;
     std::uint64_t plain_bytes = 0;
     std::uint64_t looked_at = 0;
     bool has_room = true;
@@ -98,7 +96,6 @@ class Replacement {
       const io::ConstBytes plain(buffer.data(), count);
       plain_bytes += count;
       if (plain_bytes > status_.size_bytes) return std::optional(LeftAloneReason::changed);
-      hash.update(plain);
       SK_TRY(encoder_.add(plain, store));
       progress_.add(count);
       if (!has_room) return std::optional(LeftAloneReason::no_room);
@@ -109,7 +106,7 @@ class Replacement {
     SK_TRY(encoder_.finish(store));
     SK_TRY(give_attributes());
     SK_TRY(replacement_->sync());
-    SK_TRY(read_back(hash.finish()));
+    SK_TRY(read_back(buffer));
     SK_TRY_ASSIGN(const io::EntryStatus built, replacement_->status());
     if (built.allocated_bytes >= status_.allocated_bytes) return std::optional(LeftAloneReason::too_small);
     return none();
@@ -133,10 +130,14 @@ class Replacement {
     return success();
   }
 
-  Result<void> read_back(std::uint64_t expected) {
-    SK_TRY_ASSIGN(const io::ReadBackLevel level, replacement_->drop_cache());
-    (void)level;  // where the cache cannot be dropped, reading from it is what can be done
-    FastHashStream hash;
+  /// Compares what the replacement unpacks to with the original, both read from the disk once more: the original is
+  /// about to go, and a bit that turned over while it was read for the first time would be all that is left of it.
+  Result<void> read_back(io::Bytes buffer) {
+    for (io::File* const file : {replacement_.get(), original_.get()}) {
+      SK_TRY_ASSIGN(const io::ReadBackLevel level, file->drop_cache());
+      (void)level;  // where the cache cannot be dropped, reading from it is what can be done
+    }
+    bool is_same = true;
     std::uint64_t offset = 0;
     std::uint64_t plain_bytes = 0;
     Result<void> decoded = decode_segment(
@@ -146,7 +147,14 @@ class Replacement {
           return count;
         },
         [&](io::ConstBytes plain) -> Result<void> {
-          hash.update(plain);
+          for (std::size_t compared = 0; is_same && compared < plain.size();) {
+            const io::ConstBytes piece =
+                plain.subspan(compared).first(std::min(plain.size() - compared, buffer.size()));
+            SK_TRY_ASSIGN(const std::size_t count,
+                          original_->read_at(plain_bytes + compared, buffer.first(piece.size())));
+            is_same = count == piece.size() && std::equal(piece.begin(), piece.end(), buffer.begin());
+            compared += piece.size();
+          }
           plain_bytes += plain.size();
           return success();
         });
@@ -155,7 +163,7 @@ class Replacement {
     };
     if (!decoded.has_value() && decoded.assume_error().code == Errc::corrupt) return differs();
     SK_TRY(std::move(decoded));
-    if (plain_bytes != status_.size_bytes || hash.finish() != expected) return differs();
+    if (plain_bytes != status_.size_bytes || !is_same) return differs();
     SK_TRY_ASSIGN(const io::EntryStatus now, replacement_->status());
     SK_TRY_ASSIGN(const auto attributes, replacement_->extended_attributes());
     if (now.size_bytes != stored_bytes_ || now.mode != status_.mode || now.owner != status_.owner ||
@@ -168,6 +176,10 @@ class Replacement {
   Refusal publish() {
     SK_TRY_ASSIGN(const bool same, is_still_the_same());
     if (!same) return std::optional(LeftAloneReason::changed);
+    // What tells a recovery that NAME.zst is ours must not come up later than NAME.zst.
+    SK_TRY_ASSIGN(const auto own, root_.open_directory(std::string(kOwnDirectory)));
+    SK_TRY(own->sync());
+    SK_TRY(own->close());
     const Result<void> linked = root_.create_hard_link(built_, compressed_name(segment_.file.path));
     if (!linked.has_value()) {
       const Error& error = linked.assume_error();
@@ -200,10 +212,11 @@ class Replacement {
       return std::optional(LeftAloneReason::in_use);
     }
     SK_TRY(root_.remove_file(retired_));
+    // Before the name that tells a recovery what this was: else both forms of the log might stay for ever.
+    SK_TRY(parent_->sync());
     SK_TRY(root_.remove_file(built_));
     SK_TRY(original_->close());
     SK_TRY(replacement_->close());
-    SK_TRY(parent_->sync());
     SK_TRY(parent_->close());
     return none();
   }

@@ -1,9 +1,10 @@
 // Compressing a segment with room to spare: the replacement is built beside the original, and the original goes when
 // nothing depends on it any more.
 //
-//   kOwnDirectory/compaction-INODE.zst    written, synced, read back, compared
+//   kOwnDirectory/compaction-INODE.zst    written, synced, read back, compared; the directory is synced
 //   NAME.zst                              second name of it; the directory is synced
-//   kOwnDirectory/compaction-INODE.old    the original, moved away so that nobody can open it any more, then removed
+//   kOwnDirectory/compaction-INODE.old    the original, moved away so that nobody can open it any more, then removed;
+//                                         the directory is synced
 //   compaction-INODE.zst                  removed
 //
 // Whatever the cut leaves, the names say what is what: `finish_replacements` needs no record.

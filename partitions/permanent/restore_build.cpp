@@ -156,16 +156,28 @@ class ReplacementBuilder {
   /// A file of the reserve of the right size, or a new one where the reserve has none left.
   Result<std::unique_ptr<io::File>> take_file(const Entry& entry) {
     std::vector<std::string>& names = files_.by_size[reserve_size_of(entry, block_bytes_)];
-    if (!names.empty()) {
+    while (!names.empty()) {
       const std::string name = std::move(names.back());
       names.pop_back();
-      built_.add(entry.path, name);
-      return despite_write_protection(reserve_, {name}, {},
-                                      [&] { return reserve_.open_file(name, io::OpenMode::read_write()); });
+      SK_TRY_ASSIGN(auto file, open_reserved(name));
+      SK_TRY_ASSIGN(const io::EntryStatus status, file->status());
+      if (status.links == 1) {
+        built_.add(entry.path, name);
+        return file;
+      }
+      // A restore that was cut off has renamed it into place, and only the new name survived: what is written now would
+      // be written to the file that lies there.
+      SK_TRY(file->close());
+      SK_TRY(remove_entry(reserve_, name));
     }
     const std::string name = new_name();
     built_.add(entry.path, name);
     return reserve_.open_file(name, io::OpenMode::create_new(0600));
+  }
+
+  Result<std::unique_ptr<io::File>> open_reserved(const std::string& name) {
+    return despite_write_protection(reserve_, {name}, {},
+                                    [&] { return reserve_.open_file(name, io::OpenMode::read_write()); });
   }
 
   Result<void> verify_file(const std::string& name, const Entry& entry) {

@@ -10,7 +10,7 @@
 namespace slotkeeper::test {
 namespace {
 
-using Configurations = std::map<std::string, std::string>;
+using Configurations = TreeListing;
 
 std::uint64_t stride() {
   const char* value = std::getenv("SLOTKEEPER_CRASH_STRIDE");
@@ -37,9 +37,9 @@ class ConfigurationCut : public testing::Test {
     world().write_file("net/if.conf", "address = 10.0.0.2\n");
     const auto last = world().configuration();
     EXPECT_EQ(world().boot(), SlotId::b);
-    world().give_migration([exit_status](const io::ProcessRequest&) {
-      world().write_file("net/if.conf", "version 2\n");
-      world().write_file("net/added.conf", "by the migration\n");
+    world().give_migration([exit_status](World& device, const io::ProcessRequest&) {
+      device.write_file("net/if.conf", "version 2\n");
+      device.write_file("net/added.conf", "by the migration\n");
       io::ProcessOutcome outcome;
       outcome.exit_status = exit_status;
       return outcome;
@@ -50,8 +50,7 @@ class ConfigurationCut : public testing::Test {
   /// Carries `command` out with the power going after each of its calls, and looks at the device with `check`.
   static void sweep(const std::function<CommandResult(io::Storage*)>& command, const std::function<void()>& check) {
     world().save();
-    const auto real = io::make_posix_storage();
-    FaultStorage faults(*real);
+    FaultStorage faults(world().storage());
     static_cast<void>(command(&faults));
     const std::uint64_t calls = faults.calls();
     ASSERT_GT(calls, 50U);
@@ -98,7 +97,7 @@ TEST_F(ConfigurationCut, AFailedMigrationAlwaysEndsOnTheOriginal) {
             ASSERT_FALSE(recovered.failure) << recovered.failure->error.message;
           }
           EXPECT_EQ(world().configuration(), last);
-          EXPECT_EQ(world().environment().primary(), SlotId::a);
+          EXPECT_TRUE(world().boot_order().starts_with("A"));
         });
 }
 
@@ -114,13 +113,13 @@ TEST_F(ConfigurationCut, AFallBackLeavesTheOneConfigurationOrTheOther) {
   const auto command = [](io::Storage* storage) { return world().recover(SlotId::a, storage); };
   const auto check = [&] {
     const auto slot = again_in_b ? SlotId::b : SlotId::a;
-    world().host().reboot();
+    ++world().host().boots;
     const auto recovered = world().recover(slot);
     ASSERT_FALSE(recovered.failure) << recovered.failure->error.message;
     const auto now = world().configuration();
     EXPECT_TRUE(now == original || (again_in_b && now == newer)) << "a mix of both";
     EXPECT_NE(world().log().find("3 of version 2"), std::string::npos);
-    const std::string after = world().everything();
+    const std::uint64_t after = world().everything();
     ASSERT_FALSE(world().recover(slot).failure);
     EXPECT_EQ(world().everything(), after) << "the second recovery changed something";
   };
@@ -136,7 +135,7 @@ TEST_F(ConfigurationCut, ASecondFallBackSavesAsideWhatIsThereThen) {
   ASSERT_EQ(world().confirm(SlotId::b).outcome, Outcome::confirmed);
   for (const char* contents : {"first\n", "second\n"}) {
     world().write_file("net/late.conf", contents);
-    world().host().reboot();
+    ++world().host().boots;
     const auto fell_back = world().recover(SlotId::a);
     ASSERT_FALSE(fell_back.failure) << fell_back.failure->error.message;
     const Json result = fell_back.extra;
@@ -146,7 +145,7 @@ TEST_F(ConfigurationCut, ASecondFallBackSavesAsideWhatIsThereThen) {
     EXPECT_FALSE(world().configuration().contains("net/late.conf"));
     const auto active = world().run(SlotId::a, [](Engine& engine) { return engine.mark(SlotId::b, SlotMark::active); });
     ASSERT_FALSE(active.failure) << active.failure->error.message;
-    world().host().reboot();
+    ++world().host().boots;
     ASSERT_FALSE(world().recover(SlotId::b).failure);
   }
 }

@@ -29,6 +29,7 @@ class QuietTimeTest : public testing::Test {
     world().host().during_run = nullptr;
     world().set_hook("quiesce");
     world().set_hook("resume");
+    world().save();
     faulty_.simulate_freezes();
   }
   void TearDown() override {
@@ -47,8 +48,7 @@ class QuietTimeTest : public testing::Test {
     return member(result, name).print();
   }
 
-  std::unique_ptr<io::Storage> real_ = io::make_posix_storage();
-  FaultStorage faulty_{*real_};
+  FaultStorage faulty_{world().storage()};
 
   static World* world_;
 };
@@ -64,7 +64,7 @@ TEST_F(QuietTimeTest, HooksSurroundTheLastCheckAndAreToldWhatTheyAreFor) {
         "SLOTKEEPER_VERSION=1.0.2", "SLOTKEEPER_QUIESCE_LIMIT_S=300"}) {
     EXPECT_THAT(environment, Contains(expected));
   }
-  EXPECT_THAT(environment, Contains("SLOTKEEPER_PERMANENT=" + world().path() + "/permanent"));
+  EXPECT_THAT(environment, Contains("SLOTKEEPER_PERMANENT=/permanent"));
   EXPECT_THAT(environment, Contains("SLOTKEEPER_TRANSACTION=" + *result.transaction));
   EXPECT_THAT(text_of(result, "hooks"), HasSubstr("\"name\":\"resume\""));
   EXPECT_THAT(text_of(result, "last_check"), HasSubstr("\"level\":\"frozen\""));
@@ -160,6 +160,8 @@ TEST_F(QuietTimeTest, AFilesystemThatFailsToFreezeEndsTheUpdate) {
 }
 
 TEST_F(QuietTimeTest, StatusNamesAFilesystemThatCannotBeFrozen) {
+  world().machine().mounts[1].type = "tmpfs";
+  world().machine().mounts[1].magic = 0x01021994;
   const auto status = world().run(SlotId::a, [](Engine& engine) { return engine.status(); });
   EXPECT_THAT(text_of(status, "weaker"), HasSubstr("the permanent partition is tmpfs, which cannot be frozen"));
 }

@@ -1,5 +1,5 @@
-// A small device in a folder of memory: two slots, state store, U-Boot environment, permanent partition, and the real
-// engine on top. Small, so that a test can cut the power at every single call.
+// A small device on a simulated machine: two slots, state store, U-Boot environment, permanent partition, and the real
+// engine on top. Small, so that a test can cut the power at every single call; copies are independent and cheap.
 #pragma once
 
 #include <functional>
@@ -12,8 +12,8 @@
 #include "bootloader-hooks/boot_control.hpp"
 #include "engine/transaction/engine.hpp"
 #include "partitions/io/host.hpp"
-#include "partitions/io/storage.hpp"
-#include "tests/support/temporary_directory.hpp"
+#include "tests/support/played_bootloader.hpp"
+#include "tests/support/simulation/simulated_storage.hpp"
 
 namespace slotkeeper::test {
 
@@ -32,23 +32,18 @@ class RecordingSink final : public EngineSink {
   bool cancel = false;
 };
 
-/// A host whose boots can be counted: `reboot` gives it a new boot_id.
-class WorldHost final : public io::Host {
- public:
-  WorldHost();
-  io::TimeStamp now() override;
-  std::chrono::nanoseconds monotonic() override;
-  std::chrono::nanoseconds since_boot() override;
-  void sleep(std::chrono::nanoseconds) override {}
-  Result<std::string> boot_id() override { return "boot-" + std::to_string(boots_); }
-  Result<void> random(io::Bytes into) override;
-  Result<void> ask_to_end(int process) override;
-  Result<io::ProcessOutcome> run(const io::ProcessRequest& request) override;
+class World;
 
-  void reboot() { ++boots_; }
+/// What the machine of a world does besides storage. A copy goes on by itself.
+struct HostState {
+  using Migration = std::function<io::ProcessOutcome(World&, const io::ProcessRequest&)>;
+
+  int boots = 1;
+  std::uint64_t random = 1;
+  std::chrono::nanoseconds time{0};
+  std::int32_t edits = 0;  ///< of files by others; each has a time of its own
   int health_exit_status = 0;
-  /// Takes the part of the hook `migrate-config`; empty: it ends with 0 and does nothing.
-  std::function<io::ProcessOutcome(const io::ProcessRequest&)> migration;
+  Migration migration;  ///< takes the part of the hook `migrate-config`; none: it ends with 0 and does nothing
 
   /// Programs that were run: name and environment.
   struct Run {
@@ -58,74 +53,122 @@ class WorldHost final : public io::Host {
   std::vector<Run> runs;
   std::map<std::string, io::ProcessOutcome> outcomes;                 ///< by name, instead of success
   std::function<void(const std::string& name)> during_run = nullptr;  ///< called in the middle of it
-  [[nodiscard]] std::vector<std::string> names_run() const;
 
- private:
-  std::unique_ptr<io::Host> real_;
-  int boots_ = 1;
-  std::chrono::nanoseconds time_{0};
+  [[nodiscard]] std::vector<std::string> names_run() const;
+};
+
+/// The firmware that a bootloader started.
+struct BootedSlot {
+  SlotId slot = SlotId::a;
+  bool is_whole = false;  ///< it holds a whole image
 };
 
 class World {
  public:
+  /// Provisioned with version 1 in slot A; slot B holds rubbish.
   World();
-  World(const World&) = delete;
+  World(const World& other);
   World& operator=(const World&) = delete;
   ~World();
 
-  /// Provisioned with version 1 in slot A; slot B holds rubbish.
+  /// As a new World.
   void reset();
 
   /// Keeps the state of the device, and brings it back.
-  void save();
+  void save() { saved_ = std::make_unique<SimulatedMachine>(machine_); }
   void load();
 
-  /// An engine on `storage` (the real one by default) that runs from `slot`.
+  /// An engine that runs from `slot`, on `storage` or on one of its own.
   [[nodiscard]] CommandResult run(SlotId slot, const std::function<CommandResult(Engine&)>& command,
                                   io::Storage* storage = nullptr);
   [[nodiscard]] CommandResult install(SlotId slot, int version = 2, io::Storage* storage = nullptr);
   [[nodiscard]] CommandResult recover(SlotId slot, io::Storage* storage = nullptr);
   [[nodiscard]] CommandResult confirm(SlotId slot, io::Storage* storage = nullptr);
+  [[nodiscard]] CommandResult rollback(SlotId slot, io::Storage* storage = nullptr);
+  [[nodiscard]] CommandResult revert(SlotId slot);
 
-  /// What the bootloader would do now: takes a slot, counts a try of a trial down. Fails the test when none can start,
-  /// or when the one that starts does not hold a whole firmware.
+  /// For wrapping: a storage that lives as long as the world, and on which locks and freezes outlast a command.
+  [[nodiscard]] io::Storage& storage();
+  // Of an engine that has a storage of its own, see SimulatedStorage.
+  std::function<Result<void>(const SimulatedCall&)> before_call;
+  std::function<std::size_t(const SimulatedCall&, std::uint64_t offset, io::Bytes)> after_read;
+
+  /// What the bootloader would do now: takes a slot, counts a try down. Fails the test when none can start, or when
+  /// the one that starts does not hold a whole firmware.
   [[nodiscard]] SlotId boot();
-  [[nodiscard]] boot::BootState environment();
+  /// Power off and on in the middle of it, for the explorer: what is written is not synced yet.
+  [[nodiscard]] BootDecision decide_boot() const;
+  void write_boot_decision(const BootDecision& decision);
+  [[nodiscard]] BootedSlot start(const BootDecision& decision);
+  BootloaderKind bootloader = BootloaderKind::ours;
+  /// Both copies say this from now on.
+  void set_environment(const BootVariables& variables);
+  [[nodiscard]] BootVariables environment() const;
+  [[nodiscard]] std::string boot_order() const { return environment()["BOOT_ORDER"]; }
 
   /// Version whose image the slot holds in full; nothing when it holds none.
   [[nodiscard]] std::optional<int> version_in(SlotId slot) const;
+  /// Whether a kernel would start from what the slot begins with.
+  [[nodiscard]] bool comes_up(SlotId slot) const;
+
+  /// What the running firmware wrote while a command ran.
+  struct Writers {
+    bool write = false;             ///< whether there are any
+    std::uint64_t every_calls = 7;  ///< one step in so many storage calls
+    std::uint64_t steps = 0;
+    std::vector<std::string> synced_lines;    ///< log entries that a sync covers
+    std::vector<TreeListing> configurations;  ///< that could be seen since
+  };
+  Writers writers;
+  /// One step of live services: a log entry is appended, or synced, or a configuration file replaced.
+  void let_others_write();
+  /// The wall clock jumps with every boot.
+  bool clock_jumps = false;
+  /// The firmware in slot B has other classes, another reserve and other limits than the one in A.
+  bool newer_differs = false;
 
   /// Everything of kind config and state below the permanent partition: path -> type, attributes and contents.
-  [[nodiscard]] std::map<std::string, std::string> configuration() const;
+  [[nodiscard]] TreeListing configuration() const;
+  /// All segments of the system log, the oldest first, also where they are compressed.
   [[nodiscard]] std::string log() const;
-  /// Every byte of the device, to show that nothing was changed.
-  [[nodiscard]] std::string everything() const;
+  /// With the clock and what else decides how the device goes on.
+  [[nodiscard]] std::uint64_t situation() const;
+  /// Stands for every byte of the slots, the boot environment, the state store and the permanent partition, to show
+  /// that nothing was changed. The same in every run: keys and signatures, which are not, are left out.
+  [[nodiscard]] std::uint64_t everything() const;
 
-  void write_file(const std::string& path, const std::string& contents) const;  ///< below the permanent partition
-  void remove_file(const std::string& path) const;
-  void append_log(const std::string& line) const;
+  // What somebody else does below the permanent partition.
+  enum class Durability : std::uint8_t { synced, unsynced };
+  void write_file(const std::string& path, const std::string& contents, Durability durability = Durability::synced);
+  void remove_file(const std::string& path, Durability durability = Durability::synced);
+  void append_log(const std::string& line, Durability durability = Durability::synced);
+  /// As services do it: a new file, synced and renamed over the old one.
+  void replace_file(const std::string& path, const std::string& contents);
   /// From now on the firmware that runs has a hook `migrate-config` that does this.
-  void give_migration(std::function<io::ProcessOutcome(const io::ProcessRequest&)> migration);
+  void give_migration(HostState::Migration migration);
   [[nodiscard]] bool own_directory_is_empty() const;
 
-  [[nodiscard]] WorldHost& host() { return host_; }
+  [[nodiscard]] HostState& host() { return host_; }
   [[nodiscard]] RecordingSink& sink() const { return *sink_; }
+  [[nodiscard]] SimulatedMachine& machine() { return machine_; }
+  [[nodiscard]] const SimulatedMachine& machine() const { return machine_; }
   /// Puts an executable hook into the hook directory, or takes it away.
-  void set_hook(const std::string& name, bool present = true) const;
-  [[nodiscard]] const std::string& path() const { return folder_; }
+  void set_hook(const std::string& name, bool present = true);
+
+  static constexpr int kAttempts = 2;
+  static constexpr const char* kPermanent = "/permanent";
 
  private:
-  [[nodiscard]] std::string at(const std::string& name) const { return folder_ + "/" + name; }
-  [[nodiscard]] Configuration configuration_of_device() const;
-  void make_keys() const;
-  void make_bundle(int version);
-  void fill_permanent() const;
+  explicit World(SimulatedMachine machine);
+  [[nodiscard]] Configuration configuration_of_device(SlotId running) const;
+  [[nodiscard]] EnvironmentBytes environment_bytes() const;
+  [[nodiscard]] NodeNumber directory_of(const std::string& full) const;
 
-  TemporaryDirectory temporary_;
-  std::string folder_;
-  std::unique_ptr<io::Storage> storage_;
-  WorldHost host_;
-  std::unique_ptr<RecordingSink> sink_;
+  SimulatedMachine machine_;
+  HostState host_;
+  std::shared_ptr<RecordingSink> sink_;
+  std::unique_ptr<SimulatedStorage> storage_;
+  std::unique_ptr<SimulatedMachine> saved_;
 };
 
 }  // namespace slotkeeper::test
