@@ -1,21 +1,15 @@
 // Power cuts at every storage call where the configuration changes hands: a trial that begins and is never seen again,
 // a migration that fails, a fall-back that restores what the older firmware left.
-#include <cstdlib>
-
 #include <gtest/gtest.h>
 
 #include "tests/crash/world.hpp"
+#include "tests/support/crash_stride.hpp"
 #include "tests/support/fault_storage.hpp"
 
 namespace slotkeeper::test {
 namespace {
 
 using Configurations = TreeListing;
-
-std::uint64_t stride() {
-  const char* value = std::getenv("SLOTKEEPER_CRASH_STRIDE");
-  return value == nullptr ? 1 : std::max(1UL, std::strtoul(value, nullptr, 10));
-}
 
 class ConfigurationCut : public testing::Test {
  protected:
@@ -54,7 +48,7 @@ class ConfigurationCut : public testing::Test {
     static_cast<void>(command(&faults));
     const std::uint64_t calls = faults.calls();
     ASSERT_GT(calls, 50U);
-    for (std::uint64_t cut = 0; cut <= calls; cut += stride()) {
+    for (std::uint64_t cut = 0; cut <= calls; cut += crash_stride()) {
       SCOPED_TRACE("power cut after call " + std::to_string(cut) + " of " + std::to_string(calls));
       world().load();
       faults.reset();

@@ -94,8 +94,10 @@ bool Explorer::is_wanted(const std::string& path) const {
 
 void Explorer::watch(World& world, const Expectation& expected, const Position& at, std::uint64_t call_one_in) {
   ++counts_.engine_runs;
+  std::optional<State> before;
+  if (const auto record = at.depth == 1 ? recorded_transaction(world) : std::nullopt; record) before = record->state;
   world.before_call = [this, &world, &expected, at, call_one_in, call = std::uint64_t{0}, seen = std::uint64_t{0},
-                       state = std::optional<State>()](const SimulatedCall&) mutable -> Result<void> {
+                       state = before](const SimulatedCall&) mutable -> Result<void> {
     ++call;
     if (world.writers.write && call % world.writers.every_calls == 0) world.let_others_write();
     const VolatileTree& tree = world.machine().tree;
@@ -156,6 +158,8 @@ void Explorer::try_state(const World& world, const CrashChoice& choice, Expectat
   after.writers = {};
   Violations violations;
   if (!scene_.migrates) violations = check_complete(sides, now);
+  const Violations armed = check_armed(after);
+  violations.insert(violations.end(), armed.begin(), armed.end());
   if (!check(std::move(violations), at)) return;
   if (scene_.original_runs && at.depth == 1 && !scene_.is_repeated) {
     expected.original = after.configuration();
@@ -187,15 +191,15 @@ bool Explorer::settle(World& world, Expectation expected, const Position& at) {
     const BootedSlot booted = world.start(decision);
     const auto version = world.version_in(booted.slot);
     const bool is_target = booted.slot != scene_.original;
-    const int wanted_version = is_target ? scene_.target_version : scene_.original_version;
-    if (!check(check_slots({{.slot = letter(booted.slot),
-                             .was_started = true,
-                             .is_whole = booted.is_whole && version == wanted_version},
-                            {.slot = letter(scene_.original),
-                             .must_be_same = true,
-                             .is_same = world.machine().node(device_of(scene_.original)).contents.hash() ==
-                                        expected.original_slot}}),
-               here)) {
+    const bool is_expected = is_target ? version == scene_.target_version || version == scene_.replaced_version
+                                       : version == scene_.original_version;
+    if (!check(
+            check_slots({{.slot = letter(booted.slot), .was_started = true, .is_whole = booted.is_whole && is_expected},
+                         {.slot = letter(scene_.original),
+                          .must_be_same = true,
+                          .is_same = world.machine().node(device_of(scene_.original)).contents.hash() ==
+                                     expected.original_slot}}),
+            here)) {
       return false;
     }
     if (is_target && scene_.ending == Ending::dies_at_once) continue;
@@ -208,7 +212,8 @@ bool Explorer::settle(World& world, Expectation expected, const Position& at) {
       if (std::ranges::find(expected.or_one_of, now) == expected.or_one_of.end()) {
         violations = check_exact(expected.original, now);
       }
-      if (!world.own_directory_is_empty()) violations.push_back({7, "something of ours is left on the partition"});
+      const Violations at_rest = check_rest(world, booted.slot);
+      violations.insert(violations.end(), at_rest.begin(), at_rest.end());
       if (!check(std::move(violations), here)) return false;
       at_rest_.insert(passed.begin(), passed.end());
       return true;
@@ -239,13 +244,49 @@ bool Explorer::settle(World& world, Expectation expected, const Position& at) {
       }
     }
     if (!confirmed()) continue;
-    Violations violations;
-    if (!world.own_directory_is_empty()) violations.push_back({7, "something of ours is left on the partition"});
-    if (!check(std::move(violations), here)) return false;
+    if (!check(check_rest(world, booted.slot), here)) return false;
     at_rest_.insert(passed.begin(), passed.end());
     return true;
   }
   return check({{9, "the device did not come to rest within " + std::to_string(kBootsMax) + " boots"}}, at);
+}
+
+/// A boot environment that sends the device into a trial promises that the target is whole.
+Violations Explorer::check_armed(const World& world) const {
+  const SlotId target = other(scene_.original);
+  BootVariables variables = world.environment();
+  const std::string tries = variables[std::string("BOOT_") + letter(target) + "_LEFT"];
+  const bool is_armed = variables["BOOT_ORDER"].starts_with(letter(target)) &&
+                        variables["SLOTKEEPER_TX"].ends_with(":trial") && !tries.empty() && tries != "0";
+  if (!is_armed || world.version_in(target) == scene_.target_version) return {};
+  return {{5, std::string("slot ") + letter(target) + " is armed, but does not hold the new image"}};
+}
+
+/// Nothing of ours is left, and a bootloader whose environment is damaged takes the slot that counts.
+Violations Explorer::check_rest(const World& world, SlotId resting) const {
+  Violations violations;
+  if (!world.own_directory_is_empty()) violations.push_back({7, "something of ours is left on the partition"});
+  if (!options_.damages_environment) return violations;
+  World damaged(world);
+  damaged.damage_environment();
+  const BootedSlot booted = damaged.start(damaged.decide_boot());
+  if (!booted.is_whole || booted.slot != resting) {
+    violations.push_back({1, std::string("with a damaged environment slot ") + letter(booted.slot) +
+                                 " is started, and " + letter(resting) + " is the confirmed one"});
+  }
+  return violations;
+}
+
+/// The same logs are looked at once: most cuts do not touch them.
+Violations Explorer::check_log_of(const World& world, const Expectation& expected) {
+  const FileTree& tree = world.machine().tree.seen();
+  const std::uint64_t logs = tree.hash(*tree.find("/permanent/log"));
+  std::uint64_t key = mix(logs, expected.log.size());
+  if (!expected.log.empty()) key = mix(key, hash_of(expected.log.back()));
+  if (sound_logs_.contains(key)) return {};
+  Violations violations = check_log(expected.log, world.log());
+  if (violations.empty()) sound_logs_.insert(key);
+  return violations;
 }
 
 bool Explorer::recover_and_check(World& world, const BootedSlot& booted, const Expectation& expected,
@@ -258,20 +299,20 @@ bool Explorer::recover_and_check(World& world, const BootedSlot& booted, const E
   if (at.depth > 0) consider(world, expected, {.path = at.path + "end", .depth = at.depth});
   world.before_call = nullptr;
   if (!story_.empty()) return false;
-  // The target runs in the middle of a restore: all it can do is send the device back.
+  // A trial that cannot go on, or a target that runs in the middle of a restore: all it can do is send the device back.
   const auto is_sent_back = [&](const CommandResult& result) {
-    return booted.slot != scene_.original && result.failure && result.failure->error.code == Errc::restore_incomplete;
+    return booted.slot != scene_.original && result.failure && world.boot_order().front() == letter(scene_.original);
   };
   if (recovered.failure && !is_sent_back(recovered)) {
     return check({{9, "recovery failed: " + recovered.failure->error.message}}, at);
   }
   const std::uint64_t before = world.everything();
   if (!fixed_points_.insert(mix(world.situation(), booted.slot == SlotId::a ? 1 : 2)).second) {
-    return check(check_log(expected.log, world.log()), at);
+    return check(check_log_of(world, expected), at);
   }
   const CommandResult again = world.recover(booted.slot);
   ++counts_.engine_runs;
-  Violations violations = check_log(expected.log, world.log());
+  Violations violations = check_log_of(world, expected);
   if (again.failure && !is_sent_back(again))
     violations.push_back({9, "the second recovery failed: " + again.failure->error.message});
   if (world.everything() != before) violations.push_back({9, "the second recovery changed something"});
@@ -291,23 +332,29 @@ void Explorer::note_recorded_state(const VolatileTree& tree, std::optional<State
   before = state;
 }
 
-void Explorer::note_row(World& world, SlotId booted) {
+std::optional<TransactionRecord> recorded_transaction(World& world) {
   SimulatedStorage storage(world.machine());
   auto store = StateStore::open(storage, "/dev/store", StateStore::Access::read);
-  if (!store.has_value()) return;
-  auto stored = store.assume_value()->read_record(RecordKind::transaction);
-  if (!stored.has_value() || !stored.assume_value()) return;
-  const auto record = parse_record(stored.assume_value()->payload);
-  auto control = boot::make_uboot_control(storage, {.fw_env_config = "/etc/fw_env.config", .attempts = 2});
-  if (!record.has_value() || !control.has_value()) return;
-  auto reading = control.assume_value()->read();
+  if (!store.has_value()) return std::nullopt;
+  const auto stored = store.assume_value()->read_record(RecordKind::transaction);
+  if (!stored.has_value() || !stored.assume_value()) return std::nullopt;
+  auto record = parse_record(stored.assume_value()->payload);
+  if (!record.has_value()) return std::nullopt;
+  return std::move(record).assume_value();
+}
+
+void Explorer::note_row(World& world, SlotId booted) {
+  const auto record = recorded_transaction(world);
+  if (!record || is_over(record->state)) return;
+  SimulatedStorage storage(world.machine());
+  const auto control = boot::make_uboot_control(storage, {.fw_env_config = "/etc/fw_env.config", .attempts = 2});
+  if (!control.has_value()) return;
+  const auto reading = control.assume_value()->read();
   if (!reading.has_value()) return;
-  const BootFacts facts{.booted = booted,
-                        .environment = reading.assume_value().state,
-                        .keeps_mark = true,
-                        .boot_id = "boot-" + std::to_string(world.host().boots)};
-  if (is_over(record.assume_value().state)) return;
-  counts_.rows.insert({record.assume_value().state, classify(record.assume_value(), facts)});
+  counts_.rows.insert({record->state, classify(*record, {.booted = booted,
+                                                         .environment = reading.assume_value().state,
+                                                         .keeps_mark = true,
+                                                         .boot_id = "boot-" + std::to_string(world.host().boots)})});
 }
 
 bool Explorer::check(Violations violations, const Position& at) {

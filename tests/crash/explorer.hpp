@@ -10,12 +10,14 @@
 #include <functional>
 #include <map>
 #include <optional>
+#include <ostream>
 #include <set>
 #include <string>
 #include <unordered_set>
 #include <utility>
 #include <vector>
 
+#include "engine/transaction/record.hpp"
 #include "engine/transaction/states.hpp"
 #include "tests/crash/world.hpp"
 #include "tests/support/device_checker.hpp"
@@ -49,7 +51,11 @@ struct Scene {
   bool migrates = false;      ///< the trial rewrites the configuration in place, which may be half done
   int original_version = 1;
   int target_version = 2;
+  int replaced_version = 0;  ///< what the target held before; 0: nothing that starts
 };
+
+/// So that a test that is run by name says which.
+inline void PrintTo(const Scene& scene, std::ostream* out) { *out << scene.name; }
 
 struct ExplorerOptions {
   std::uint64_t seed = 1;
@@ -61,7 +67,8 @@ struct ExplorerOptions {
   CrashChoiceOptions first{
       .exhaustive_changes_max = 6, .singles_max = 8, .random_subsets = 16, .torn = 24, .trashed = 6};
   CrashChoiceOptions again{.exhaustive_changes_max = 3, .singles_max = 2, .random_subsets = 2, .torn = 5, .trashed = 2};
-  std::string replay;  ///< the path of one case, as a violation prints it
+  bool damages_environment = true;  ///< at rest, to see what the bootloader takes then
+  std::string replay;               ///< the path of one case, as a violation prints it
 };
 
 struct ExplorerCounts {
@@ -74,6 +81,9 @@ struct ExplorerCounts {
   std::set<std::pair<State, Event>> rows;      ///< of the transition table that recovery took
   std::set<std::pair<State, State>> recorded;  ///< changes of state that were written down
 };
+
+/// The transaction that the state store of this device speaks of.
+[[nodiscard]] std::optional<TransactionRecord> recorded_transaction(World& world);
 
 class Explorer {
  public:
@@ -112,6 +122,9 @@ class Explorer {
   void consider(World& world, const Expectation& expected, const Position& at);
   static void tell(const World& world, const CrashChoice& choice, const Position& at);
   void try_state(const World& world, const CrashChoice& choice, Expectation expected, Position at);
+  Violations check_armed(const World& world) const;
+  Violations check_rest(const World& world, SlotId resting) const;
+  Violations check_log_of(const World& world, const Expectation& expected);
   bool recover_and_check(World& world, const BootedSlot& booted, const Expectation& expected, const Position& at);
   void note_recorded_state(const VolatileTree& tree, std::optional<State>& before);
   [[nodiscard]] bool is_wanted(const std::string& path) const;
@@ -120,6 +133,7 @@ class Explorer {
   ExplorerOptions options_;
   ExplorerCounts counts_;
   std::unordered_set<std::uint64_t> met_;
+  std::unordered_set<std::uint64_t> sound_logs_;    ///< logs that hold everything, with what they have to hold
   std::unordered_set<std::uint64_t> fixed_points_;  ///< states that a recovery was shown not to change
   std::unordered_set<std::uint64_t> at_rest_;       ///< states from which everything was shown to end well
   std::string story_;

@@ -228,6 +228,34 @@ TEST_P(FailureSweep, EndsWithAStableCodeAndAnIntactDevice) {
               static_cast<unsigned long long>(tolerated));
 }
 
+/// Invariant 5: whenever the running slot goes bad before the last look at it, the update is not armed.
+TEST(DamagedFallback, IsNeverArmed) {
+  World prepared;
+  std::uint64_t calls = 0;
+  std::uint64_t last_look = 0;
+  World whole(prepared);
+  whole.before_call = [&](const SimulatedCall& call) -> Result<void> {
+    ++calls;
+    if (call.operation == "read_at" && call.object == "/dev/slot-a") last_look = calls;
+    return success();
+  };
+  ASSERT_EQ(whole.install(SlotId::a).outcome, Outcome::armed);
+  ASSERT_GT(last_look, calls / 2) << "nobody looks at the fallback before the switch";
+  for (std::uint64_t moment = 1; moment <= last_look; moment += 5) {
+    World world(prepared);
+    std::uint64_t call_number = 0;
+    world.before_call = [&](const SimulatedCall&) -> Result<void> {
+      if (++call_number == moment) world.damage_slot(SlotId::a, 50'000);
+      return success();
+    };
+    const CommandResult result = world.install(SlotId::a);
+    world.before_call = nullptr;
+    ASSERT_TRUE(result.failure) << "damaged before call " << moment << " and armed";
+    EXPECT_TRUE(world.boot_order().starts_with("A"));
+    EXPECT_NE(result.failure->error.code, Errc::internal);
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(Scenes, FailureSweep, testing::ValuesIn(sweep_scenes()),
                          [](const auto& scene) { return scene.param.name; });
 

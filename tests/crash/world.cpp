@@ -92,7 +92,7 @@ struct Material {
 };
 
 std::string decompress(const std::string& frame) {
-  std::string text(std::size_t{1} << 20U, '\0');
+  std::string text(std::size_t{1} << 17U, '\0');
   const std::size_t size = ZSTD_decompress(text.data(), text.size(), frame.data(), frame.size());
   if (ZSTD_isError(size) != 0) return "(damaged segment)\n";
   text.resize(size);
@@ -327,6 +327,15 @@ void World::write_boot_decision(const BootDecision& decision) {
   machine_.tree.make(std::move(change));
 }
 
+void World::damage_environment() {
+  for (const unsigned int number : {0U, 1U}) {
+    BootDecision decision;
+    decision.written_copy = number;
+    decision.written_bytes = std::string(kEnvironmentBytes, 'd');
+    write_boot_decision(decision);
+  }
+}
+
 void World::set_environment(const BootVariables& variables) {
   const std::string copy = encode_environment(variables, 1, kEnvironmentBytes);
   for (const unsigned int number : {0U, 1U}) {
@@ -358,6 +367,16 @@ SlotId World::boot() {
   const BootedSlot booted = start(decision);
   EXPECT_TRUE(booted.is_whole) << "slot " << name_of(booted.slot) << " starts, but holds no whole firmware";
   return booted.slot;
+}
+
+void World::damage_slot(SlotId slot, std::uint64_t offset) {
+  Change change;
+  change.node = *machine_.tree.seen().find(slot_path(slot));
+  change.offset = offset;
+  change.length = 1;
+  change.data = std::make_shared<std::vector<std::byte>>(1, std::byte{0x5A});
+  machine_.tree.make(std::move(change));
+  machine_.tree.sync(*machine_.tree.seen().find(slot_path(slot)));
 }
 
 std::optional<int> World::version_in(SlotId slot) const {

@@ -101,10 +101,15 @@ class World {
   void write_boot_decision(const BootDecision& decision);
   [[nodiscard]] BootedSlot start(const BootDecision& decision);
   BootloaderKind bootloader = BootloaderKind::ours;
+  /// Neither copy is valid any more.
+  void damage_environment();
   /// Both copies say this from now on.
   void set_environment(const BootVariables& variables);
   [[nodiscard]] BootVariables environment() const;
   [[nodiscard]] std::string boot_order() const { return environment()["BOOT_ORDER"]; }
+
+  /// One byte of the slot is another one from now on.
+  void damage_slot(SlotId slot, std::uint64_t offset);
 
   /// Version whose image the slot holds in full; nothing when it holds none.
   [[nodiscard]] std::optional<int> version_in(SlotId slot) const;

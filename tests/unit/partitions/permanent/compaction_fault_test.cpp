@@ -14,6 +14,7 @@
 
 #include "partitions/permanent/compaction.hpp"
 #include "partitions/permanent/reserve.hpp"
+#include "tests/support/crash_stride.hpp"
 #include "tests/support/fault_storage.hpp"
 #include "tests/support/log_lines.hpp"
 #include "tests/support/permanent_partition.hpp"
@@ -172,7 +173,7 @@ class CompactionFaultFull : public CompactionFault {
 
 void CompactionFault::sweep_cuts(std::uint64_t calls_min) {
   FaultStorage faults(*real_);
-  for (std::uint64_t cut = 1;; ++cut) {
+  for (std::uint64_t cut = 1;; cut += crash_stride()) {
     const std::string where = "cut after call " + std::to_string(cut);
     reset();
     faults.reset();
@@ -193,7 +194,7 @@ void CompactionFault::sweep_cuts(std::uint64_t calls_min) {
 
 void CompactionFault::sweep_errors(int os_errno, std::uint64_t calls_min, std::uint64_t step) {
   FaultStorage faults(*real_);
-  for (std::uint64_t nth = 1;; nth += step) {
+  for (std::uint64_t nth = 1;; nth += step * crash_stride()) {
     const std::string where = "errno " + std::to_string(os_errno) + " at call " + std::to_string(nth);
     reset();
     faults.reset();
@@ -215,7 +216,7 @@ void CompactionFault::sweep_errors(int os_errno, std::uint64_t calls_min, std::u
 void CompactionFault::sweep_second_cuts() {
   FaultStorage faults(*real_);
   int recoveries_cut = 0;
-  for (std::uint64_t first = 40;; first += 23) {
+  for (std::uint64_t first = 40;; first += 17) {
     bool finished = false;
     for (std::uint64_t second = 1;; second += 5) {
       const std::string where = "cuts after calls " + std::to_string(first) + " and " + std::to_string(second);
@@ -356,9 +357,9 @@ class CompactionCrash : public CompactionFault {
     return partition_->path();
   }
   void sweep() {
-    constexpr std::uint64_t kStep = 9;
+    const std::uint64_t step = 9 * crash_stride();
     FaultStorage faults(*real_);
-    for (std::uint64_t cut = kStep;; cut += kStep) {
+    for (std::uint64_t cut = step;; cut += step) {
       const std::string where = "power gone after call " + std::to_string(cut);
       reset();
       ::sync();

@@ -10,6 +10,7 @@
 
 #include "partitions/permanent/reserve.hpp"
 #include "partitions/permanent/restore.hpp"
+#include "tests/support/crash_stride.hpp"
 #include "tests/support/fault_storage.hpp"
 #include "tests/support/memory_area.hpp"
 #include "tests/support/permanent_partition.hpp"
@@ -178,7 +179,7 @@ class RestoreFault : public testing::Test {
 
 TEST_F(RestoreFault, PowerCutAfterEveryCall) {
   FaultStorage faults(*real_);
-  for (std::uint64_t cut = 1;; ++cut) {
+  for (std::uint64_t cut = 1;; cut += crash_stride()) {
     const std::string where = "cut after call " + std::to_string(cut);
     reserve();
     make_trial();
@@ -223,7 +224,7 @@ TEST_F(RestoreFault, PowerCutInARestoreThatContinuesOne) {
 TEST_F(RestoreFault, AnErrorOfAnyCallIsReportedAndNothingIsLost) {
   for (const int os_errno : {EIO, ENOSPC}) {
     FaultStorage faults(*real_);
-    for (std::uint64_t nth = 1;; ++nth) {
+    for (std::uint64_t nth = 1;; nth += crash_stride()) {
       const std::string where = "errno " + std::to_string(os_errno) + " at call " + std::to_string(nth);
       reserve();
       make_trial();
@@ -290,9 +291,9 @@ class RestoreCrash : public RestoreFault {
 };
 
 TEST_F(RestoreCrash, PowerCutLosesNothingThatCounts) {
-  constexpr std::uint64_t kStep = 5;  // about 60 crash states
+  const std::uint64_t step = 5 * crash_stride();  // about 60 crash states
   FaultStorage faults(*real_);
-  for (std::uint64_t cut = kStep;; cut += kStep) {
+  for (std::uint64_t cut = step;; cut += step) {
     const std::string where = "power gone after call " + std::to_string(cut);
     reserve();
     make_trial();

@@ -9,6 +9,7 @@
 #include <gtest/gtest.h>
 
 #include "partitions/permanent/trial_logs.hpp"
+#include "tests/support/crash_stride.hpp"
 #include "tests/support/fault_storage.hpp"
 #include "tests/support/restore_rig.hpp"
 
@@ -185,7 +186,7 @@ TEST_F(OddTrial, NoCutLosesALogThatWasSetAside) {
   };
   const auto real = io::make_posix_storage();
   FaultStorage faults(*real);
-  for (std::uint64_t cut = 30;; cut += 2) {  // before that the partition is only looked at
+  for (std::uint64_t cut = 30;; cut += 2 * crash_stride()) {  // before that the partition is only looked at
     const auto trial = base->after_power_cut();
     faults.reset();
     faults.cut_power_after(cut);
