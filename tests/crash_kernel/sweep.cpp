@@ -62,9 +62,9 @@ SweepOptions sweep_options(std::uint64_t stride) {
 
 std::string SweepResult::print(const std::string& what) const {
   return "figure: " + what + ": cuts=" + std::to_string(cuts) + " possible=" + std::to_string(possible) +
-         " cases=" + std::to_string(cases) + " refused=" + std::to_string(refused) +
-         " mended=" + std::to_string(mended) + " noticed=" + std::to_string(noticed) +
-         " violations=" + std::to_string(violations.size());
+         " cases=" + std::to_string(cases) + " compared=" + std::to_string(compared) +
+         " refused=" + std::to_string(refused) + " mended=" + std::to_string(mended) +
+         " noticed=" + std::to_string(noticed) + " violations=" + std::to_string(violations.size());
 }
 
 SceneRig::SceneRig(const std::string& scene, SweepOptions options)
@@ -91,12 +91,19 @@ SceneRig::Recording SceneRig::record(const std::vector<std::string>& images, con
   Recording recording;
   {
     const PlainMount mount(disk.path(kPermanent), folder_ / "mount", kMountOptions);
+    const std::string& store = disk.path(kStore);
+    ShadowStorage storage(*storage_, mount.path(), {{store, PagedBytes(io::as_bytes(read_image(images[1])))}},
+                          [&] { return disk.counters().position; });
     const DiskCounters before = disk.counters();
     recording.begin = disk.mark("begin");
-    ok(operation({.root = mount.path(), .store = disk.path(kStore), .storage = *storage_},
+    ok(operation({.root = mount.path(), .store = store, .storage = storage},
                  [&](const std::string& promise) { disk.mark(kPromise + promise); }));
     disk.mark("end");
     recording.calls = disk.counters();
+    recording.model = storage.trace();
+    recording.store = recording.model.device(store);
+    add_problems(recording.problems, "the model refuses", storage.refusals());
+    add_problems(recording.problems, "without a cut", recording.model.differs_from(read_tree(mount.path())));
     recording.calls.reads -= before.reads;
     recording.calls.writes -= before.writes;
     recording.calls.flushes -= before.flushes;
@@ -149,23 +156,28 @@ SweepResult SceneRig::cut_power() {
   }
   CrashStates states(recording.log, images(), crash_options(recording.begin));
   SweepResult result;
+  add_problems(result.violations, scene_->name(), recording.problems);
   result.cuts = states.cut_count();
   result.possible = states.states().size();
   for (std::size_t i = 0; i < states.states().size(); ++i) {
     const CrashState& state = states.states()[i];
     const bool cuts_again = (i / options_.stride + options_.seed) % kCutAgainEvery == 0;
     if (options_.only.empty() ? is_chosen(options_, i, state.name) : options_.only.starts_with(state.name)) {
-      run_cut(states, state, options_.only.empty() ? cuts_again : options_.only != state.name, result);
+      run_cut(recording, states, state, options_.only.empty() ? cuts_again : options_.only != state.name, result);
     }
   }
   return result;
 }
 
-void SceneRig::run_cut(CrashStates& states, const CrashState& state, bool cuts_again, SweepResult& result) {
+void SceneRig::run_cut(const Recording& recording, CrashStates& states, const CrashState& state, bool cuts_again,
+                       SweepResult& result) {
   const Cut cut{
       .name = state.name,
       .images = {folder_ / "cut-permanent.img", folder_ / "cut-store.img"},
-      .promised = [&](const std::string& promise) { return states.marks_before(state, kPromise + promise) > 0; }};
+      .promised = [&](const std::string& promise) { return states.marks_before(state, kPromise + promise) > 0; },
+      .position = state.position,
+      // A log that was kept comes without its model.
+      .recording = options_.replay.empty() ? &recording : nullptr};
   states.build(state, cut.images);
   if (cuts_again) {
     cut_recovery(cut, result);
@@ -184,6 +196,7 @@ void SceneRig::cut_recovery(const Cut& cut, SweepResult& result) {
     }
     const Recording recording =
         record(cut.images, [&](const Machine& machine, const Acknowledge&) { return scene_->recover(machine); });
+    add_problems(result.violations, scene_->name() + "/" + cut.name + "+", recording.problems);
     CrashStates states(recording.log, cut.images, crash_options(recording.begin));
     const std::size_t step = states.states().size() / kSecondCuts + 1;
     for (std::size_t i = options_.seed % step; i < states.states().size(); i += step) {
@@ -191,7 +204,9 @@ void SceneRig::cut_recovery(const Cut& cut, SweepResult& result) {
       const Cut second{.name = cut.name + "+" + state.name,
                        .images = {folder_ / "second-permanent.img", folder_ / "second-store.img"},
                        // A recovery may take back what the operation had promised.
-                       .promised = [](const std::string&) { return false; }};
+                       .promised = [](const std::string&) { return false; },
+                       .position = state.position,
+                       .recording = &recording};
       states.build(state, second.images);
       if (options_.only.empty() || options_.only == second.name) examine(second, result);
     }
@@ -199,6 +214,12 @@ void SceneRig::cut_recovery(const Cut& cut, SweepResult& result) {
     result.violations.push_back(scene_->name() + "/" + cut.name + "+: " + problem.what());
   }
   write_image(folder_ / "log", log_of_operation);
+}
+
+Problems SceneRig::compare_with_model(const Cut& cut, const std::string& root) {
+  const ModelTrace::Disk store{
+      .name = kStore, .node = cut.recording->store, .found = PagedBytes(io::as_bytes(read_image(cut.images[1])))};
+  return cut.recording->model.not_allowed(cut.position, read_tree(root), {store});
 }
 
 void SceneRig::examine(const Cut& cut, SweepResult& result) {
@@ -210,6 +231,10 @@ void SceneRig::examine(const Cut& cut, SweepResult& result) {
     const DirectLoop store(cut.images[1], DirectLoop::Access::cached);
     const auto mount = mount_device(permanent.path(), result);
     const Machine machine{.root = mount->path(), .store = store.path(), .storage = *storage_};
+    if (cut.recording != nullptr) {
+      ++result.compared;
+      add_problems(problems, "no state of the model", compare_with_model(cut, mount->path()));
+    }
     add_problems(problems, "at once", scene_->check_instant(machine, cut.promised));
     for (const char* const round : {"recovery", "second recovery"}) {
       const Result<void> recovered = scene_->recover(machine);

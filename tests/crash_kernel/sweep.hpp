@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "tests/crash_kernel/scene.hpp"
+#include "tests/crash_kernel/shadow_storage.hpp"
 #include "tests/support/fault_disk/crash_states.hpp"
 #include "tests/support/fault_disk/fault_disk.hpp"
 
@@ -30,6 +31,7 @@ struct SweepResult {
   std::uint64_t cuts = 0;      ///< flush boundaries
   std::uint64_t possible = 0;  ///< cases of the whole sweep
   std::uint64_t cases = 0;     ///< run, distinct ones only
+  std::uint64_t compared = 0;  ///< of them with what the model of the simulation allows, before any recovery
   std::uint64_t refused = 0;   ///< faults: the operation ended with an error
   std::uint64_t mended = 0;    ///< mount failed until e2fsck had run
   std::uint64_t noticed = 0;   ///< silent faults: success was reported, and the next verify finds the damage
@@ -63,12 +65,17 @@ class SceneRig {
     std::vector<LogRecord> log;
     std::uint64_t begin = 0;  ///< position of the mark before the operation
     DiskCounters calls;       ///< of the operation alone
+    ModelTrace model;         ///< what the model has to say of it
+    NodeNumber store = 0;     ///< the store's device in the model
+    Problems problems;        ///< model and machine do not even agree without a cut
   };
   using Operation = std::function<Result<void>(const Machine&, const Acknowledge&)>;
   struct Cut {
     std::string name;
     std::vector<std::string> images;
     Promised promised;
+    std::uint64_t position = 0;
+    const Recording* recording = nullptr;  ///< nothing: there is no model of it
   };
 
   void prepare();
@@ -78,7 +85,10 @@ class SceneRig {
   [[nodiscard]] std::vector<std::string> images() const { return {folder_ / "permanent.img", folder_ / "store.img"}; }
   [[nodiscard]] CrashOptions crash_options(std::uint64_t begin) const;
 
-  void run_cut(CrashStates& states, const CrashState& state, bool cuts_again, SweepResult& result);
+  void run_cut(const Recording& recording, CrashStates& states, const CrashState& state, bool cuts_again,
+               SweepResult& result);
+  /// What the kernel made of the cut is one of the states that the model allows.
+  [[nodiscard]] static Problems compare_with_model(const Cut& cut, const std::string& root);
   void examine(const Cut& cut, SweepResult& result);
   /// Cuts the recovery from this state, too, at a few places.
   void cut_recovery(const Cut& cut, SweepResult& result);
