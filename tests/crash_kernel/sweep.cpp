@@ -14,11 +14,9 @@ namespace {
 constexpr const char* kPermanent = "permanent";
 constexpr const char* kStore = "store";
 constexpr const char* kPromise = "promise ";
-/// No commit by the clock: the same run makes the same log.
-constexpr const char* kMountOptions = "commit=3600";
 constexpr std::uint64_t kCutAgainEvery = 10;  ///< of so many cases one has its recovery cut, too
 constexpr std::size_t kSecondCuts = 5;        ///< at so many places
-constexpr std::uint64_t kCheckedEvery = 8;    ///< of so many cases one has its filesystem checked by e2fsck in the end
+constexpr std::uint64_t kCheckedEvery = 8;    ///< of so many cases one has its filesystem checked in the end
 
 std::string environment(const char* name) {
   const char* const value = std::getenv(name);
@@ -42,16 +40,6 @@ bool is_chosen(const SweepOptions& options, std::uint64_t number, const std::str
   return (number + options.seed) % options.stride == 0;
 }
 
-/// e2fsck finds nothing to mend.
-bool is_sound(const std::string& image) {
-  try {
-    run_tool({"e2fsck", "-fn", image});
-    return true;
-  } catch (const std::runtime_error&) {
-    return false;
-  }
-}
-
 SweepOptions sweep_options(std::uint64_t stride) {
   return {.stride = std::max<std::uint64_t>(1, number_or(environment("SLOTKEEPER_FAULT_STRIDE"), stride)),
           .seed = number_or(environment("SLOTKEEPER_FAULT_SEED"), 1),
@@ -67,43 +55,46 @@ std::string SweepResult::print(const std::string& what) const {
          " noticed=" + std::to_string(noticed) + " violations=" + std::to_string(violations.size());
 }
 
-SceneRig::SceneRig(const std::string& scene, SweepOptions options)
-    : options_(std::move(options)), scene_(make_scene(scene)), storage_(io::make_posix_storage()) {
+SceneRig::SceneRig(const std::string& scene, SweepOptions options, const Filesystem& filesystem)
+    : options_(std::move(options)),
+      filesystem_(filesystem),
+      scene_(make_scene(scene)),
+      storage_(io::make_posix_storage()) {
+  options_.tear_unit_bytes = std::max(options_.tear_unit_bytes, filesystem.tear_unit_min);
   scene_->vary(options_.seed);
   prepare();
 }
 
 void SceneRig::prepare() {
   const std::string permanent = images()[0];
-  make_file(permanent, kPermanentBytes);
-  // Everything that could differ between two runs is fixed.
-  run_tool({"mkfs.ext4", "-q", "-F", "-b", "1024", "-m", "0", "-I", "256", "-N", "256", "-J", "size=1", "-U",
-            "5107cafe-0000-4000-8000-000000000001", "-E",
-            "lazy_itable_init=0,lazy_journal_init=0,hash_seed=5107cafe-0000-4000-8000-000000000002", permanent});
+  make_file(permanent, filesystem_.size_bytes);
+  std::vector<std::string> command = filesystem_.make;
+  command.push_back(permanent);
+  run_tool(command);
   ok(StateStore::format(*storage_, images()[1], kStoreSizeMinBytes, "fault-disk"));
   const DirectLoop loop(permanent, DirectLoop::Access::cached);
-  const PlainMount mount(loop.path(), folder_ / "mount");
-  scene_->prepare({.root = mount.path(), .store = images()[1], .storage = *storage_});
+  const auto mounted = mount(loop.path());
+  scene_->prepare({.root = mounted->path(), .store = images()[1], .storage = *storage_});
 }
 
 SceneRig::Recording SceneRig::record(const std::vector<std::string>& images, const Operation& operation) {
   FaultDisk disk({{kPermanent, images[0]}, {kStore, images[1]}});
   Recording recording;
   {
-    const PlainMount mount(disk.path(kPermanent), folder_ / "mount", kMountOptions);
+    const auto mounted = mount(disk.path(kPermanent));
     const std::string& store = disk.path(kStore);
-    ShadowStorage storage(*storage_, mount.path(), {{store, PagedBytes(io::as_bytes(read_image(images[1])))}},
+    ShadowStorage storage(*storage_, mounted->path(), {{store, PagedBytes(io::as_bytes(read_image(images[1])))}},
                           [&] { return disk.counters().position; });
     const DiskCounters before = disk.counters();
     recording.begin = disk.mark("begin");
-    ok(operation({.root = mount.path(), .store = store, .storage = storage},
+    ok(operation({.root = mounted->path(), .store = store, .storage = storage},
                  [&](const std::string& promise) { disk.mark(kPromise + promise); }));
     disk.mark("end");
     recording.calls = disk.counters();
     recording.model = storage.trace();
     recording.store = recording.model.device(store);
     add_problems(recording.problems, "the model refuses", storage.refusals());
-    add_problems(recording.problems, "without a cut", recording.model.differs_from(read_tree(mount.path())));
+    add_problems(recording.problems, "without a cut", recording.model.differs_from(read_tree(mounted->path())));
     recording.calls.reads -= before.reads;
     recording.calls.writes -= before.writes;
     recording.calls.flushes -= before.flushes;
@@ -113,27 +104,36 @@ SceneRig::Recording SceneRig::record(const std::vector<std::string>& images, con
   return recording;
 }
 
-std::string SceneRig::keep(const std::string& name, const std::string& test) {
-  const std::string kept = SLOTKEEPER_KEPT_FOLDER "/" + scene_->name() + "-seed-" + std::to_string(options_.seed);
+std::string SceneRig::keep(const std::string& cut, const std::string& test) {
+  const std::string kept = SLOTKEEPER_KEPT_FOLDER "/" + name() + "-seed-" + std::to_string(options_.seed);
   std::filesystem::create_directories(kept);
   for (std::size_t i = 0; i < images().size(); ++i) copy_image(images()[i], kept + "/" + std::to_string(i) + ".img");
   copy_image(folder_ / "log", kept + "/log");
   return "\n  repeat: SLOTKEEPER_FAULT_REPLAY=" + kept + " SLOTKEEPER_FAULT_SEED=" + std::to_string(options_.seed) +
-         " SLOTKEEPER_FAULT_TEAR_UNIT=" + std::to_string(options_.tear_unit_bytes) + " SLOTKEEPER_FAULT_ONLY=" + name +
-         " test_fault_disk --gtest_filter='*" + test + "*/" + scene_->name() + "'";
+         " SLOTKEEPER_FAULT_TEAR_UNIT=" + std::to_string(options_.tear_unit_bytes) + " SLOTKEEPER_FAULT_ONLY=" + cut +
+         " test_fault_disk --gtest_filter='*" + test + "*/" + name() + "'";
+}
+
+std::string SceneRig::name() const { return (&filesystem_ == &ext4() ? "" : filesystem_.name + "_") + scene_->name(); }
+
+std::unique_ptr<PlainMount> SceneRig::mount(const std::string& device) const {
+  return std::make_unique<PlainMount>(device, folder_ / "mount", filesystem_.mount_options, filesystem_.name);
 }
 
 std::unique_ptr<PlainMount> SceneRig::mount_device(const std::string& device, SweepResult& result) {
   try {
-    return std::make_unique<PlainMount>(device, folder_ / "mount", kMountOptions);
+    return mount(device);
   } catch (const std::runtime_error&) {
+    if (filesystem_.mend.empty()) throw;
     ++result.mended;
     try {
-      run_tool({"e2fsck", "-fy", device});
+      std::vector<std::string> command = filesystem_.mend;
+      command.push_back(device);
+      run_tool(command);
     } catch (const std::runtime_error&) {
       // Its exit status is 1 when it mended something; whether that was enough shows now.
     }
-    return std::make_unique<PlainMount>(device, folder_ / "mount", kMountOptions);
+    return mount(device);
   }
 }
 
@@ -156,7 +156,7 @@ SweepResult SceneRig::cut_power() {
   }
   CrashStates states(recording.log, images(), crash_options(recording.begin));
   SweepResult result;
-  add_problems(result.violations, scene_->name(), recording.problems);
+  add_problems(result.violations, name(), recording.problems);
   result.cuts = states.cut_count();
   result.possible = states.states().size();
   for (std::size_t i = 0; i < states.states().size(); ++i) {
@@ -196,7 +196,7 @@ void SceneRig::cut_recovery(const Cut& cut, SweepResult& result) {
     }
     const Recording recording =
         record(cut.images, [&](const Machine& machine, const Acknowledge&) { return scene_->recover(machine); });
-    add_problems(result.violations, scene_->name() + "/" + cut.name + "+", recording.problems);
+    add_problems(result.violations, name() + "/" + cut.name + "+", recording.problems);
     CrashStates states(recording.log, cut.images, crash_options(recording.begin));
     const std::size_t step = states.states().size() / kSecondCuts + 1;
     for (std::size_t i = options_.seed % step; i < states.states().size(); i += step) {
@@ -211,7 +211,7 @@ void SceneRig::cut_recovery(const Cut& cut, SweepResult& result) {
       if (options_.only.empty() || options_.only == second.name) examine(second, result);
     }
   } catch (const std::exception& problem) {
-    result.violations.push_back(scene_->name() + "/" + cut.name + "+: " + problem.what());
+    result.violations.push_back(name() + "/" + cut.name + "+: " + problem.what());
   }
   write_image(folder_ / "log", log_of_operation);
 }
@@ -229,11 +229,11 @@ void SceneRig::examine(const Cut& cut, SweepResult& result) {
   try {
     const DirectLoop permanent(cut.images[0], DirectLoop::Access::cached);
     const DirectLoop store(cut.images[1], DirectLoop::Access::cached);
-    const auto mount = mount_device(permanent.path(), result);
-    const Machine machine{.root = mount->path(), .store = store.path(), .storage = *storage_};
+    const auto mounted = mount_device(permanent.path(), result);
+    const Machine machine{.root = mounted->path(), .store = store.path(), .storage = *storage_};
     if (cut.recording != nullptr) {
       ++result.compared;
-      add_problems(problems, "no state of the model", compare_with_model(cut, mount->path()));
+      add_problems(problems, "no state of the model", compare_with_model(cut, mounted->path()));
     }
     add_problems(problems, "at once", scene_->check_instant(machine, cut.promised));
     for (const char* const round : {"recovery", "second recovery"}) {
@@ -245,14 +245,14 @@ void SceneRig::examine(const Cut& cut, SweepResult& result) {
     problems.emplace_back(problem.what());
   }
   if (result.mended != mended_before && options_.tear_unit_bytes > 512) {
-    problems.emplace_back("the filesystem needed e2fsck, and nothing can tear its superblock");
+    problems.emplace_back("the filesystem had to be mended, and nothing can tear its superblock");
   }
-  if (result.cases % kCheckedEvery == 0 && !is_sound(cut.images[0])) {
-    problems.emplace_back("in the end e2fsck finds damage");
+  if (result.cases % kCheckedEvery == 0 && !filesystem_.is_sound(cut.images[0])) {
+    problems.push_back("in the end " + filesystem_.look.front() + " finds damage");
   }
   if (problems.empty()) return;
   problems.back() += keep(cut.name, "PowerCut");
-  add_problems(result.violations, scene_->name() + "/" + cut.name, problems);
+  add_problems(result.violations, name() + "/" + cut.name, problems);
 }
 
 }  // namespace slotkeeper::test

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "tests/crash_kernel/filesystem.hpp"
 #include "tests/crash_kernel/scene.hpp"
 #include "tests/crash_kernel/shadow_storage.hpp"
 #include "tests/support/fault_disk/crash_states.hpp"
@@ -33,7 +34,7 @@ struct SweepResult {
   std::uint64_t cases = 0;     ///< run, distinct ones only
   std::uint64_t compared = 0;  ///< of them with what the model of the simulation allows, before any recovery
   std::uint64_t refused = 0;   ///< faults: the operation ended with an error
-  std::uint64_t mended = 0;    ///< mount failed until e2fsck had run
+  std::uint64_t mended = 0;    ///< mount failed until the filesystem was mended
   std::uint64_t noticed = 0;   ///< silent faults: success was reported, and the next verify finds the damage
   Problems violations;         ///< each with the case's name and how to repeat it
   [[nodiscard]] std::string print(const std::string& what) const;
@@ -51,11 +52,10 @@ struct FaultKind {
 void add_problems(Problems& all, const std::string& where, const Problems& some);
 [[nodiscard]] std::string describe(const Error& error);
 [[nodiscard]] bool is_chosen(const SweepOptions& options, std::uint64_t number, const std::string& name);
-[[nodiscard]] bool is_sound(const std::string& image);  ///< e2fsck finds nothing to mend
 
 class SceneRig {
  public:
-  SceneRig(const std::string& scene, SweepOptions options);
+  SceneRig(const std::string& scene, SweepOptions options, const Filesystem& filesystem = ext4());
 
   [[nodiscard]] SweepResult cut_power();
   [[nodiscard]] SweepResult inject(const FaultKind& kind);
@@ -96,10 +96,15 @@ class SceneRig {
   void run_fault(const FaultKind& kind, SweepResult& result);
   Problems judge_loud(FaultDisk& disk, const Result<void>& outcome, const Promised& promised, SweepResult& result);
   Problems judge_silent(FaultDisk& disk, const FaultKind& kind, const Result<void>& outcome, SweepResult& result);
-  /// Mounts, with e2fsck before a second try where the first fails.
+  [[nodiscard]] std::unique_ptr<PlainMount> mount(const std::string& device) const;
+  /// Mounts, with the filesystem mended before a second try where the first fails and it may be.
   std::unique_ptr<PlainMount> mount_device(const std::string& device, SweepResult& result);
 
+  /// "restore" on ext4, "xfs_restore" elsewhere: the tests' names, too.
+  [[nodiscard]] std::string name() const;
+
   SweepOptions options_;
+  const Filesystem& filesystem_;
   std::unique_ptr<Scene> scene_;
   std::unique_ptr<io::Storage> storage_;
   TemporaryDirectory folder_;
