@@ -25,7 +25,7 @@ Filesystem make_xfs_kind() {
   return {.name = "xfs",
           .size_bytes = 300u << 20,
           .make = {"mkfs.xfs", "-q", "-f", "-m", "uuid=5107cafe-0000-4000-8000-000000000003"},
-          .mount_options = "",
+          .mount_options = "nouuid",  // two tests may have theirs mounted at a time
           .look = {"xfs_repair", "-n"},
           .tear_unit_min = 4096};
 }

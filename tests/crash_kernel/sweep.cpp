@@ -13,6 +13,7 @@ namespace {
 
 constexpr const char* kPermanent = "permanent";
 constexpr const char* kStore = "store";
+constexpr const char* kEnvironment = "environment";
 constexpr const char* kPromise = "promise ";
 constexpr std::uint64_t kCutAgainEvery = 10;  ///< of so many cases one has its recovery cut, too
 constexpr std::size_t kSecondCuts = 5;        ///< at so many places
@@ -72,27 +73,42 @@ void SceneRig::prepare() {
   command.push_back(permanent);
   run_tool(command);
   ok(StateStore::format(*storage_, images()[1], kStoreSizeMinBytes, "fault-disk"));
+  make_file(images()[2], kEnvironmentBytes);
   const DirectLoop loop(permanent, DirectLoop::Access::cached);
   const auto mounted = mount(loop.path());
-  scene_->prepare({.root = mounted->path(), .store = images()[1], .storage = *storage_});
+  scene_->prepare({.root = mounted->path(), .store = images()[1], .environment = images()[2], .storage = *storage_});
+}
+
+std::vector<std::string> SceneRig::images_of(const std::string& state) const {
+  std::vector<std::string> paths;
+  for (const char* const disk : {kPermanent, kStore, kEnvironment}) paths.push_back(folder_ / (state + disk + ".img"));
+  return paths;
+}
+
+std::vector<FaultDisk::Disk> SceneRig::disks_of(const std::vector<std::string>& images) {
+  return {{kPermanent, images[0]}, {kStore, images[1]}, {kEnvironment, images[2]}};
 }
 
 SceneRig::Recording SceneRig::record(const std::vector<std::string>& images, const Operation& operation) {
-  FaultDisk disk({{kPermanent, images[0]}, {kStore, images[1]}});
+  FaultDisk disk(disks_of(images));
   Recording recording;
   {
     const auto mounted = mount(disk.path(kPermanent));
     const std::string& store = disk.path(kStore);
-    ShadowStorage storage(*storage_, mounted->path(), {{store, PagedBytes(io::as_bytes(read_image(images[1])))}},
+    const std::string& environment = disk.path(kEnvironment);
+    const auto contents = [](const std::string& image) { return PagedBytes(io::as_bytes(read_image(image))); };
+    ShadowStorage storage(*storage_, mounted->path(),
+                          {{store, contents(images[1])}, {environment, contents(images[2])}},
                           [&] { return disk.counters().position; });
     const DiskCounters before = disk.counters();
     recording.begin = disk.mark("begin");
-    ok(operation({.root = mounted->path(), .store = store, .storage = storage},
+    ok(operation({.root = mounted->path(), .store = store, .environment = environment, .storage = storage},
                  [&](const std::string& promise) { disk.mark(kPromise + promise); }));
     disk.mark("end");
     recording.calls = disk.counters();
     recording.model = storage.trace();
     recording.store = recording.model.device(store);
+    recording.environment = recording.model.device(environment);
     add_problems(recording.problems, "the model refuses", storage.refusals());
     add_problems(recording.problems, "without a cut", recording.model.differs_from(read_tree(mounted->path())));
     recording.calls.reads -= before.reads;
@@ -173,7 +189,7 @@ void SceneRig::run_cut(const Recording& recording, CrashStates& states, const Cr
                        SweepResult& result) {
   const Cut cut{
       .name = state.name,
-      .images = {folder_ / "cut-permanent.img", folder_ / "cut-store.img"},
+      .images = images_of("cut-"),
       .promised = [&](const std::string& promise) { return states.marks_before(state, kPromise + promise) > 0; },
       .position = state.position,
       // A log that was kept comes without its model.
@@ -202,7 +218,7 @@ void SceneRig::cut_recovery(const Cut& cut, SweepResult& result) {
     for (std::size_t i = options_.seed % step; i < states.states().size(); i += step) {
       const CrashState& state = states.states()[i];
       const Cut second{.name = cut.name + "+" + state.name,
-                       .images = {folder_ / "second-permanent.img", folder_ / "second-store.img"},
+                       .images = images_of("second-"),
                        // A recovery may take back what the operation had promised.
                        .promised = [](const std::string&) { return false; },
                        .position = state.position,
@@ -217,9 +233,13 @@ void SceneRig::cut_recovery(const Cut& cut, SweepResult& result) {
 }
 
 Problems SceneRig::compare_with_model(const Cut& cut, const std::string& root) {
-  const ModelTrace::Disk store{
-      .name = kStore, .node = cut.recording->store, .found = PagedBytes(io::as_bytes(read_image(cut.images[1])))};
-  return cut.recording->model.not_allowed(cut.position, read_tree(root), {store});
+  const auto disk = [&](const char* name, NodeNumber node, std::size_t number) {
+    return ModelTrace::Disk{
+        .name = name, .node = node, .found = PagedBytes(io::as_bytes(read_image(cut.images[number])))};
+  };
+  return cut.recording->model.not_allowed(
+      cut.position, read_tree(root),
+      {disk(kStore, cut.recording->store, 1), disk(kEnvironment, cut.recording->environment, 2)});
 }
 
 void SceneRig::examine(const Cut& cut, SweepResult& result) {
@@ -229,8 +249,10 @@ void SceneRig::examine(const Cut& cut, SweepResult& result) {
   try {
     const DirectLoop permanent(cut.images[0], DirectLoop::Access::cached);
     const DirectLoop store(cut.images[1], DirectLoop::Access::cached);
+    const DirectLoop environment(cut.images[2], DirectLoop::Access::cached);
     const auto mounted = mount_device(permanent.path(), result);
-    const Machine machine{.root = mounted->path(), .store = store.path(), .storage = *storage_};
+    const Machine machine{
+        .root = mounted->path(), .store = store.path(), .environment = environment.path(), .storage = *storage_};
     if (cut.recording != nullptr) {
       ++result.compared;
       add_problems(problems, "no state of the model", compare_with_model(cut, mounted->path()));

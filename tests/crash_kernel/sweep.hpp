@@ -66,8 +66,9 @@ class SceneRig {
     std::uint64_t begin = 0;  ///< position of the mark before the operation
     DiskCounters calls;       ///< of the operation alone
     ModelTrace model;         ///< what the model has to say of it
-    NodeNumber store = 0;     ///< the store's device in the model
-    Problems problems;        ///< model and machine do not even agree without a cut
+    NodeNumber store = 0;     ///< the devices of store and environment in the model
+    NodeNumber environment = 0;
+    Problems problems;  ///< model and machine do not even agree without a cut
   };
   using Operation = std::function<Result<void>(const Machine&, const Acknowledge&)>;
   struct Cut {
@@ -82,7 +83,10 @@ class SceneRig {
   Recording record(const std::vector<std::string>& images, const Operation& operation);
   /// Copies log and images to the build folder, and returns what repeats this case.
   std::string keep(const std::string& name, const std::string& test);
-  [[nodiscard]] std::vector<std::string> images() const { return {folder_ / "permanent.img", folder_ / "store.img"}; }
+  [[nodiscard]] std::vector<std::string> images() const { return images_of(""); }
+  /// One for each disk, in the order of their numbers.
+  [[nodiscard]] std::vector<std::string> images_of(const std::string& state) const;
+  [[nodiscard]] static std::vector<FaultDisk::Disk> disks_of(const std::vector<std::string>& images);
   [[nodiscard]] CrashOptions crash_options(std::uint64_t begin) const;
 
   void run_cut(const Recording& recording, CrashStates& states, const CrashState& state, bool cuts_again,
