@@ -26,11 +26,11 @@ Filesystem make_xfs_kind() {
           .size_bytes = 300u << 20,
           .make = {"mkfs.xfs", "-q", "-f", "-m", "uuid=5107cafe-0000-4000-8000-000000000003"},
           .mount_options = "nouuid",  // two tests may have theirs mounted at a time
-          .look = {"xfs_repair", "-n"},
-          .tear_unit_min = 4096};
+          .look = {"xfs_repair", "-n"}};
 }
 
-/// With an identifier of its own for each: the kernel keeps those that are mounted apart by it.
+/// With an identifier of its own for each: the kernel keeps those that are mounted apart by it. Its superblock has 4
+/// KiB and is not mounted when it is torn ("Invalid argument").
 Filesystem make_btrfs_kind() {
   return {.name = "btrfs",
           .size_bytes = 128u << 20,
