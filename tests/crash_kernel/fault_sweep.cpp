@@ -91,14 +91,17 @@ void SceneRig::run_fault(const FaultKind& kind, SweepResult& result) {
   Problems problems;
   try {
     bool was_struck = false;
-    FaultDisk disk({{"permanent", images()[0]}, {"store", images()[1]}});
+    FaultDisk disk(disks_of(images()));
     std::set<std::string> promises;
     Result<void> outcome = success();
     {
-      const PlainMount mount(disk.path("permanent"), folder_ / "mount", "commit=3600");
+      const auto mounted = mount(disk.path("permanent"));
       disk.mark("begin");
       disk.set_rules({kind.rule});
-      outcome = scene_->act({.root = mount.path(), .store = disk.path("store"), .storage = *storage_},
+      outcome = scene_->act({.root = mounted->path(),
+                             .store = disk.path("store"),
+                             .environment = disk.path("environment"),
+                             .storage = *storage_},
                             [&](const std::string& promise) { promises.insert(promise); });
       was_struck = disk.counters().struck.at(0) > 0;
       disk.heal();
@@ -124,17 +127,20 @@ void SceneRig::run_fault(const FaultKind& kind, SweepResult& result) {
   if (!problems.empty()) {
     problems.back() += "\n  repeat: SLOTKEEPER_FAULT_SEED=" + std::to_string(options_.seed) +
                        " SLOTKEEPER_FAULT_ONLY=" + kind.name + " test_fault_disk --gtest_filter='*DiskFault*/" +
-                       scene_->name() + "'";
+                       name() + "'";
   }
-  add_problems(result.violations, scene_->name() + "/" + kind.name, problems);
+  add_problems(result.violations, name() + "/" + kind.name, problems);
 }
 
 /// The disk said that it failed: nothing may be half, and nothing that was promised may be gone.
 Problems SceneRig::judge_loud(FaultDisk& disk, const Result<void>& outcome, const Promised& promised,
                               SweepResult& result) {
   Problems problems;
-  const auto mount = mount_device(disk.path("permanent"), result);
-  const Machine machine{.root = mount->path(), .store = disk.path("store"), .storage = *storage_};
+  const auto mounted = mount_device(disk.path("permanent"), result);
+  const Machine machine{.root = mounted->path(),
+                        .store = disk.path("store"),
+                        .environment = disk.path("environment"),
+                        .storage = *storage_};
   add_problems(problems, "at once", scene_->check_instant(machine, promised));
   if (outcome.has_value()) add_problems(problems, "after success", scene_->check_finished(machine));
   const Result<void> recovered = scene_->recover(machine);
@@ -150,12 +156,15 @@ Problems SceneRig::judge_silent(FaultDisk& disk, const FaultKind& kind, const Re
   const auto log = read_disk_log(disk.log_file());
   const LogRecord* const struck = struck_write(log, kind.rule.skip);
   const bool is_read_back =
-      struck != nullptr && (struck->disk == 1 || struck->data.find(kContentsMark) != std::string::npos ||
+      struck != nullptr && (struck->disk > 0 || struck->data.find(kContentsMark) != std::string::npos ||
                             struck->data.starts_with(kZstdMagic));
-  const bool was_sound = is_sound(disk.backing_file("permanent"));
+  const bool was_sound = filesystem_.is_sound(disk.backing_file("permanent"));
   Problems problems;
-  const auto mount = mount_device(disk.path("permanent"), result);
-  const Machine machine{.root = mount->path(), .store = disk.path("store"), .storage = *storage_};
+  const auto mounted = mount_device(disk.path("permanent"), result);
+  const Machine machine{.root = mounted->path(),
+                        .store = disk.path("store"),
+                        .environment = disk.path("environment"),
+                        .storage = *storage_};
   const bool was_noticed = !was_sound || scene_->verify_finds_damage(machine);
   const auto check = [&](const std::string& when) {
     try {

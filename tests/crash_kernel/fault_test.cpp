@@ -31,7 +31,15 @@ TEST_P(DiskFault, IsReportedAndCostsNothing) {
   EXPECT_GT(cases, 0u) << "there is no such case";
 }
 
-INSTANTIATE_TEST_SUITE_P(Scenes, DiskFault, testing::ValuesIn(scene_names()),
+/// A place of the store's history that cannot be read counts as damaged, and the next entry is written there: what is
+/// there after an error of a read is not what the scene "store" expects after a cut.
+std::vector<std::string> scenes_under_faults() {
+  std::vector<std::string> names = scene_names();
+  std::erase(names, "store");
+  return names;
+}
+
+INSTANTIATE_TEST_SUITE_P(Scenes, DiskFault, testing::ValuesIn(scenes_under_faults()),
                          [](const auto& instance) { return instance.param; });
 
 }  // namespace

@@ -37,7 +37,12 @@ bool Scene::verify_finds_damage(const Machine& machine) {
 }
 
 std::vector<std::string> scene_names() {
-  return {"compaction", "compression", "compression_in_place", "securing", "restore"};
+  return {"compaction", "compression", "compression_in_place", "securing", "restore", "store", "environment"};
+}
+
+/// Compression in place is left out: btrfs writes everything elsewhere, and needs room for it.
+std::vector<std::string> scene_names_of_any_filesystem() {
+  return {"compaction", "compression", "securing", "restore"};
 }
 
 std::unique_ptr<Scene> make_scene(const std::string& name) {
@@ -46,6 +51,8 @@ std::unique_ptr<Scene> make_scene(const std::string& name) {
   if (name == "compression_in_place") return make_compression_scene(true);
   if (name == "securing") return make_securing_scene();
   if (name == "restore") return make_restore_scene();
+  if (name == "store") return make_store_scene();
+  if (name == "environment") return make_environment_scene();
   throw std::runtime_error("there is no scene " + name);
 }
 

@@ -1,5 +1,5 @@
-// What is done on a fault disk while it fails or loses power: a device of two disks, the permanent partition (ext4) and
-// the state store, an operation on them, and what must hold afterwards.
+// What is done on a fault disk while it fails or loses power: a device of three disks, the permanent partition, the
+// state store and the boot environment, an operation on them, and what must hold afterwards.
 #pragma once
 
 #include <functional>
@@ -17,6 +17,7 @@ namespace slotkeeper::test {
 
 /// A little more than one group of 8 MiB: with one alone there is no second superblock for e2fsck to take.
 inline constexpr std::uint64_t kPermanentBytes = 10u << 20;
+inline constexpr std::uint64_t kEnvironmentBytes = 32u << 10;
 /// Every sector of the contents of a configuration file begins with this.
 inline constexpr std::string_view kContentsMark = "#CONTENTS#";
 /// So many bytes of it, each line with the name.
@@ -24,8 +25,9 @@ inline constexpr std::string_view kContentsMark = "#CONTENTS#";
 
 /// The device, running: partition mounted, store reachable.
 struct Machine {
-  std::string root;   ///< where the permanent partition is mounted
-  std::string store;  ///< path of the state store
+  std::string root;         ///< where the permanent partition is mounted
+  std::string store;        ///< path of the state store
+  std::string environment;  ///< path of the disk with the boot environment
   io::Storage& storage;
 
   [[nodiscard]] std::string at(const std::string& path) const { return root + "/" + path; }
@@ -86,7 +88,13 @@ class Scene {
 [[nodiscard]] std::unique_ptr<Scene> make_securing_scene();
 /// Restore of a snapshot after a trial has changed a file of every sort; release of the reserve.
 [[nodiscard]] std::unique_ptr<Scene> make_restore_scene();
+/// Records, entries, events and seals in the state store.
+[[nodiscard]] std::unique_ptr<Scene> make_store_scene();
+/// Repair of a damaged copy of the boot environment, and each state of an update in both.
+[[nodiscard]] std::unique_ptr<Scene> make_environment_scene();
 [[nodiscard]] std::vector<std::string> scene_names();
+/// Those that have to do with the permanent partition's filesystem, and that every kind of it can do.
+[[nodiscard]] std::vector<std::string> scene_names_of_any_filesystem();
 [[nodiscard]] std::unique_ptr<Scene> make_scene(const std::string& name);
 
 /// Configuration, state and numbered logs that all scenes have.

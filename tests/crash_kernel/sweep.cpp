@@ -13,12 +13,11 @@ namespace {
 
 constexpr const char* kPermanent = "permanent";
 constexpr const char* kStore = "store";
+constexpr const char* kEnvironment = "environment";
 constexpr const char* kPromise = "promise ";
-/// No commit by the clock: the same run makes the same log.
-constexpr const char* kMountOptions = "commit=3600";
 constexpr std::uint64_t kCutAgainEvery = 10;  ///< of so many cases one has its recovery cut, too
 constexpr std::size_t kSecondCuts = 5;        ///< at so many places
-constexpr std::uint64_t kCheckedEvery = 8;    ///< of so many cases one has its filesystem checked by e2fsck in the end
+constexpr std::uint64_t kCheckedEvery = 8;    ///< of so many cases one has its filesystem checked in the end
 
 std::string environment(const char* name) {
   const char* const value = std::getenv(name);
@@ -42,16 +41,6 @@ bool is_chosen(const SweepOptions& options, std::uint64_t number, const std::str
   return (number + options.seed) % options.stride == 0;
 }
 
-/// e2fsck finds nothing to mend.
-bool is_sound(const std::string& image) {
-  try {
-    run_tool({"e2fsck", "-fn", image});
-    return true;
-  } catch (const std::runtime_error&) {
-    return false;
-  }
-}
-
 SweepOptions sweep_options(std::uint64_t stride) {
   return {.stride = std::max<std::uint64_t>(1, number_or(environment("SLOTKEEPER_FAULT_STRIDE"), stride)),
           .seed = number_or(environment("SLOTKEEPER_FAULT_SEED"), 1),
@@ -62,41 +51,66 @@ SweepOptions sweep_options(std::uint64_t stride) {
 
 std::string SweepResult::print(const std::string& what) const {
   return "figure: " + what + ": cuts=" + std::to_string(cuts) + " possible=" + std::to_string(possible) +
-         " cases=" + std::to_string(cases) + " refused=" + std::to_string(refused) +
-         " mended=" + std::to_string(mended) + " noticed=" + std::to_string(noticed) +
-         " violations=" + std::to_string(violations.size());
+         " cases=" + std::to_string(cases) + " compared=" + std::to_string(compared) +
+         " refused=" + std::to_string(refused) + " mended=" + std::to_string(mended) +
+         " noticed=" + std::to_string(noticed) + " violations=" + std::to_string(violations.size());
 }
 
-SceneRig::SceneRig(const std::string& scene, SweepOptions options)
-    : options_(std::move(options)), scene_(make_scene(scene)), storage_(io::make_posix_storage()) {
+SceneRig::SceneRig(const std::string& scene, SweepOptions options, const Filesystem& filesystem)
+    : options_(std::move(options)),
+      filesystem_(filesystem),
+      scene_(make_scene(scene)),
+      storage_(io::make_posix_storage()) {
+  options_.tear_unit_bytes = std::max(options_.tear_unit_bytes, filesystem.tear_unit_min);
   scene_->vary(options_.seed);
   prepare();
 }
 
 void SceneRig::prepare() {
   const std::string permanent = images()[0];
-  make_file(permanent, kPermanentBytes);
-  // Everything that could differ between two runs is fixed.
-  run_tool({"mkfs.ext4", "-q", "-F", "-b", "1024", "-m", "0", "-I", "256", "-N", "256", "-J", "size=1", "-U",
-            "5107cafe-0000-4000-8000-000000000001", "-E",
-            "lazy_itable_init=0,lazy_journal_init=0,hash_seed=5107cafe-0000-4000-8000-000000000002", permanent});
+  make_file(permanent, filesystem_.size_bytes);
+  std::vector<std::string> command = filesystem_.make;
+  command.push_back(permanent);
+  run_tool(command);
   ok(StateStore::format(*storage_, images()[1], kStoreSizeMinBytes, "fault-disk"));
+  make_file(images()[2], kEnvironmentBytes);
   const DirectLoop loop(permanent, DirectLoop::Access::cached);
-  const PlainMount mount(loop.path(), folder_ / "mount");
-  scene_->prepare({.root = mount.path(), .store = images()[1], .storage = *storage_});
+  const auto mounted = mount(loop.path());
+  scene_->prepare({.root = mounted->path(), .store = images()[1], .environment = images()[2], .storage = *storage_});
+}
+
+std::vector<std::string> SceneRig::images_of(const std::string& state) const {
+  std::vector<std::string> paths;
+  for (const char* const disk : {kPermanent, kStore, kEnvironment}) paths.push_back(folder_ / (state + disk + ".img"));
+  return paths;
+}
+
+std::vector<FaultDisk::Disk> SceneRig::disks_of(const std::vector<std::string>& images) {
+  return {{kPermanent, images[0]}, {kStore, images[1]}, {kEnvironment, images[2]}};
 }
 
 SceneRig::Recording SceneRig::record(const std::vector<std::string>& images, const Operation& operation) {
-  FaultDisk disk({{kPermanent, images[0]}, {kStore, images[1]}});
+  FaultDisk disk(disks_of(images));
   Recording recording;
   {
-    const PlainMount mount(disk.path(kPermanent), folder_ / "mount", kMountOptions);
+    const auto mounted = mount(disk.path(kPermanent));
+    const std::string& store = disk.path(kStore);
+    const std::string& environment = disk.path(kEnvironment);
+    const auto contents = [](const std::string& image) { return PagedBytes(io::as_bytes(read_image(image))); };
+    ShadowStorage storage(*storage_, mounted->path(),
+                          {{store, contents(images[1])}, {environment, contents(images[2])}},
+                          [&] { return disk.counters().position; });
     const DiskCounters before = disk.counters();
     recording.begin = disk.mark("begin");
-    ok(operation({.root = mount.path(), .store = disk.path(kStore), .storage = *storage_},
+    ok(operation({.root = mounted->path(), .store = store, .environment = environment, .storage = storage},
                  [&](const std::string& promise) { disk.mark(kPromise + promise); }));
     disk.mark("end");
     recording.calls = disk.counters();
+    recording.model = storage.trace();
+    recording.store = recording.model.device(store);
+    recording.environment = recording.model.device(environment);
+    add_problems(recording.problems, "the model refuses", storage.refusals());
+    add_problems(recording.problems, "without a cut", recording.model.differs_from(read_tree(mounted->path())));
     recording.calls.reads -= before.reads;
     recording.calls.writes -= before.writes;
     recording.calls.flushes -= before.flushes;
@@ -106,27 +120,36 @@ SceneRig::Recording SceneRig::record(const std::vector<std::string>& images, con
   return recording;
 }
 
-std::string SceneRig::keep(const std::string& name, const std::string& test) {
-  const std::string kept = SLOTKEEPER_KEPT_FOLDER "/" + scene_->name() + "-seed-" + std::to_string(options_.seed);
+std::string SceneRig::keep(const std::string& cut, const std::string& test) {
+  const std::string kept = SLOTKEEPER_KEPT_FOLDER "/" + name() + "-seed-" + std::to_string(options_.seed);
   std::filesystem::create_directories(kept);
   for (std::size_t i = 0; i < images().size(); ++i) copy_image(images()[i], kept + "/" + std::to_string(i) + ".img");
   copy_image(folder_ / "log", kept + "/log");
   return "\n  repeat: SLOTKEEPER_FAULT_REPLAY=" + kept + " SLOTKEEPER_FAULT_SEED=" + std::to_string(options_.seed) +
-         " SLOTKEEPER_FAULT_TEAR_UNIT=" + std::to_string(options_.tear_unit_bytes) + " SLOTKEEPER_FAULT_ONLY=" + name +
-         " test_fault_disk --gtest_filter='*" + test + "*/" + scene_->name() + "'";
+         " SLOTKEEPER_FAULT_TEAR_UNIT=" + std::to_string(options_.tear_unit_bytes) + " SLOTKEEPER_FAULT_ONLY=" + cut +
+         " test_fault_disk --gtest_filter='*" + test + "*/" + name() + "'";
+}
+
+std::string SceneRig::name() const { return (&filesystem_ == &ext4() ? "" : filesystem_.name + "_") + scene_->name(); }
+
+std::unique_ptr<PlainMount> SceneRig::mount(const std::string& device) const {
+  return std::make_unique<PlainMount>(device, folder_ / "mount", filesystem_.mount_options, filesystem_.name);
 }
 
 std::unique_ptr<PlainMount> SceneRig::mount_device(const std::string& device, SweepResult& result) {
   try {
-    return std::make_unique<PlainMount>(device, folder_ / "mount", kMountOptions);
+    return mount(device);
   } catch (const std::runtime_error&) {
+    if (filesystem_.mend.empty()) throw;
     ++result.mended;
     try {
-      run_tool({"e2fsck", "-fy", device});
+      std::vector<std::string> command = filesystem_.mend;
+      command.push_back(device);
+      run_tool(command);
     } catch (const std::runtime_error&) {
       // Its exit status is 1 when it mended something; whether that was enough shows now.
     }
-    return std::make_unique<PlainMount>(device, folder_ / "mount", kMountOptions);
+    return mount(device);
   }
 }
 
@@ -149,23 +172,28 @@ SweepResult SceneRig::cut_power() {
   }
   CrashStates states(recording.log, images(), crash_options(recording.begin));
   SweepResult result;
+  add_problems(result.violations, name(), recording.problems);
   result.cuts = states.cut_count();
   result.possible = states.states().size();
   for (std::size_t i = 0; i < states.states().size(); ++i) {
     const CrashState& state = states.states()[i];
     const bool cuts_again = (i / options_.stride + options_.seed) % kCutAgainEvery == 0;
     if (options_.only.empty() ? is_chosen(options_, i, state.name) : options_.only.starts_with(state.name)) {
-      run_cut(states, state, options_.only.empty() ? cuts_again : options_.only != state.name, result);
+      run_cut(recording, states, state, options_.only.empty() ? cuts_again : options_.only != state.name, result);
     }
   }
   return result;
 }
 
-void SceneRig::run_cut(CrashStates& states, const CrashState& state, bool cuts_again, SweepResult& result) {
+void SceneRig::run_cut(const Recording& recording, CrashStates& states, const CrashState& state, bool cuts_again,
+                       SweepResult& result) {
   const Cut cut{
       .name = state.name,
-      .images = {folder_ / "cut-permanent.img", folder_ / "cut-store.img"},
-      .promised = [&](const std::string& promise) { return states.marks_before(state, kPromise + promise) > 0; }};
+      .images = images_of("cut-"),
+      .promised = [&](const std::string& promise) { return states.marks_before(state, kPromise + promise) > 0; },
+      .position = state.position,
+      // A log that was kept comes without its model.
+      .recording = options_.replay.empty() ? &recording : nullptr};
   states.build(state, cut.images);
   if (cuts_again) {
     cut_recovery(cut, result);
@@ -184,21 +212,34 @@ void SceneRig::cut_recovery(const Cut& cut, SweepResult& result) {
     }
     const Recording recording =
         record(cut.images, [&](const Machine& machine, const Acknowledge&) { return scene_->recover(machine); });
+    add_problems(result.violations, name() + "/" + cut.name + "+", recording.problems);
     CrashStates states(recording.log, cut.images, crash_options(recording.begin));
     const std::size_t step = states.states().size() / kSecondCuts + 1;
     for (std::size_t i = options_.seed % step; i < states.states().size(); i += step) {
       const CrashState& state = states.states()[i];
       const Cut second{.name = cut.name + "+" + state.name,
-                       .images = {folder_ / "second-permanent.img", folder_ / "second-store.img"},
+                       .images = images_of("second-"),
                        // A recovery may take back what the operation had promised.
-                       .promised = [](const std::string&) { return false; }};
+                       .promised = [](const std::string&) { return false; },
+                       .position = state.position,
+                       .recording = &recording};
       states.build(state, second.images);
       if (options_.only.empty() || options_.only == second.name) examine(second, result);
     }
   } catch (const std::exception& problem) {
-    result.violations.push_back(scene_->name() + "/" + cut.name + "+: " + problem.what());
+    result.violations.push_back(name() + "/" + cut.name + "+: " + problem.what());
   }
   write_image(folder_ / "log", log_of_operation);
+}
+
+Problems SceneRig::compare_with_model(const Cut& cut, const std::string& root) {
+  const auto disk = [&](const char* name, NodeNumber node, std::size_t number) {
+    return ModelTrace::Disk{
+        .name = name, .node = node, .found = PagedBytes(io::as_bytes(read_image(cut.images[number])))};
+  };
+  return cut.recording->model.not_allowed(
+      cut.position, read_tree(root),
+      {disk(kStore, cut.recording->store, 1), disk(kEnvironment, cut.recording->environment, 2)});
 }
 
 void SceneRig::examine(const Cut& cut, SweepResult& result) {
@@ -208,8 +249,14 @@ void SceneRig::examine(const Cut& cut, SweepResult& result) {
   try {
     const DirectLoop permanent(cut.images[0], DirectLoop::Access::cached);
     const DirectLoop store(cut.images[1], DirectLoop::Access::cached);
-    const auto mount = mount_device(permanent.path(), result);
-    const Machine machine{.root = mount->path(), .store = store.path(), .storage = *storage_};
+    const DirectLoop environment(cut.images[2], DirectLoop::Access::cached);
+    const auto mounted = mount_device(permanent.path(), result);
+    const Machine machine{
+        .root = mounted->path(), .store = store.path(), .environment = environment.path(), .storage = *storage_};
+    if (cut.recording != nullptr) {
+      ++result.compared;
+      add_problems(problems, "no state of the model", compare_with_model(cut, mounted->path()));
+    }
     add_problems(problems, "at once", scene_->check_instant(machine, cut.promised));
     for (const char* const round : {"recovery", "second recovery"}) {
       const Result<void> recovered = scene_->recover(machine);
@@ -220,14 +267,14 @@ void SceneRig::examine(const Cut& cut, SweepResult& result) {
     problems.emplace_back(problem.what());
   }
   if (result.mended != mended_before && options_.tear_unit_bytes > 512) {
-    problems.emplace_back("the filesystem needed e2fsck, and nothing can tear its superblock");
+    problems.emplace_back("the filesystem had to be mended, and nothing can tear its superblock");
   }
-  if (result.cases % kCheckedEvery == 0 && !is_sound(cut.images[0])) {
-    problems.emplace_back("in the end e2fsck finds damage");
+  if (result.cases % kCheckedEvery == 0 && !filesystem_.is_sound(cut.images[0])) {
+    problems.push_back("in the end " + filesystem_.look.front() + " finds damage");
   }
   if (problems.empty()) return;
   problems.back() += keep(cut.name, "PowerCut");
-  add_problems(result.violations, scene_->name() + "/" + cut.name, problems);
+  add_problems(result.violations, name() + "/" + cut.name, problems);
 }
 
 }  // namespace slotkeeper::test

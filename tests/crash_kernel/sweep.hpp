@@ -8,7 +8,9 @@
 #include <string>
 #include <vector>
 
+#include "tests/crash_kernel/filesystem.hpp"
 #include "tests/crash_kernel/scene.hpp"
+#include "tests/crash_kernel/shadow_storage.hpp"
 #include "tests/support/fault_disk/crash_states.hpp"
 #include "tests/support/fault_disk/fault_disk.hpp"
 
@@ -30,8 +32,9 @@ struct SweepResult {
   std::uint64_t cuts = 0;      ///< flush boundaries
   std::uint64_t possible = 0;  ///< cases of the whole sweep
   std::uint64_t cases = 0;     ///< run, distinct ones only
+  std::uint64_t compared = 0;  ///< of them with what the model of the simulation allows, before any recovery
   std::uint64_t refused = 0;   ///< faults: the operation ended with an error
-  std::uint64_t mended = 0;    ///< mount failed until e2fsck had run
+  std::uint64_t mended = 0;    ///< mount failed until the filesystem was mended
   std::uint64_t noticed = 0;   ///< silent faults: success was reported, and the next verify finds the damage
   Problems violations;         ///< each with the case's name and how to repeat it
   [[nodiscard]] std::string print(const std::string& what) const;
@@ -49,11 +52,10 @@ struct FaultKind {
 void add_problems(Problems& all, const std::string& where, const Problems& some);
 [[nodiscard]] std::string describe(const Error& error);
 [[nodiscard]] bool is_chosen(const SweepOptions& options, std::uint64_t number, const std::string& name);
-[[nodiscard]] bool is_sound(const std::string& image);  ///< e2fsck finds nothing to mend
 
 class SceneRig {
  public:
-  SceneRig(const std::string& scene, SweepOptions options);
+  SceneRig(const std::string& scene, SweepOptions options, const Filesystem& filesystem = ext4());
 
   [[nodiscard]] SweepResult cut_power();
   [[nodiscard]] SweepResult inject(const FaultKind& kind);
@@ -63,22 +65,34 @@ class SceneRig {
     std::vector<LogRecord> log;
     std::uint64_t begin = 0;  ///< position of the mark before the operation
     DiskCounters calls;       ///< of the operation alone
+    ModelTrace model;         ///< what the model has to say of it
+    NodeNumber store = 0;     ///< the devices of store and environment in the model
+    NodeNumber environment = 0;
+    Problems problems;  ///< model and machine do not even agree without a cut
   };
   using Operation = std::function<Result<void>(const Machine&, const Acknowledge&)>;
   struct Cut {
     std::string name;
     std::vector<std::string> images;
     Promised promised;
+    std::uint64_t position = 0;
+    const Recording* recording = nullptr;  ///< nothing: there is no model of it
   };
 
   void prepare();
   Recording record(const std::vector<std::string>& images, const Operation& operation);
   /// Copies log and images to the build folder, and returns what repeats this case.
   std::string keep(const std::string& name, const std::string& test);
-  [[nodiscard]] std::vector<std::string> images() const { return {folder_ / "permanent.img", folder_ / "store.img"}; }
+  [[nodiscard]] std::vector<std::string> images() const { return images_of(""); }
+  /// One for each disk, in the order of their numbers.
+  [[nodiscard]] std::vector<std::string> images_of(const std::string& state) const;
+  [[nodiscard]] static std::vector<FaultDisk::Disk> disks_of(const std::vector<std::string>& images);
   [[nodiscard]] CrashOptions crash_options(std::uint64_t begin) const;
 
-  void run_cut(CrashStates& states, const CrashState& state, bool cuts_again, SweepResult& result);
+  void run_cut(const Recording& recording, CrashStates& states, const CrashState& state, bool cuts_again,
+               SweepResult& result);
+  /// What the kernel made of the cut is one of the states that the model allows.
+  [[nodiscard]] static Problems compare_with_model(const Cut& cut, const std::string& root);
   void examine(const Cut& cut, SweepResult& result);
   /// Cuts the recovery from this state, too, at a few places.
   void cut_recovery(const Cut& cut, SweepResult& result);
@@ -86,10 +100,15 @@ class SceneRig {
   void run_fault(const FaultKind& kind, SweepResult& result);
   Problems judge_loud(FaultDisk& disk, const Result<void>& outcome, const Promised& promised, SweepResult& result);
   Problems judge_silent(FaultDisk& disk, const FaultKind& kind, const Result<void>& outcome, SweepResult& result);
-  /// Mounts, with e2fsck before a second try where the first fails.
+  [[nodiscard]] std::unique_ptr<PlainMount> mount(const std::string& device) const;
+  /// Mounts, with the filesystem mended before a second try where the first fails and it may be.
   std::unique_ptr<PlainMount> mount_device(const std::string& device, SweepResult& result);
 
+  /// "restore" on ext4, "xfs_restore" elsewhere: the tests' names, too.
+  [[nodiscard]] std::string name() const;
+
   SweepOptions options_;
+  const Filesystem& filesystem_;
   std::unique_ptr<Scene> scene_;
   std::unique_ptr<io::Storage> storage_;
   TemporaryDirectory folder_;

@@ -1,7 +1,6 @@
 #include "tests/support/fault_disk/crash_states.hpp"
 
 #include <algorithm>
-#include <cstring>
 #include <functional>
 #include <random>
 #include <set>
@@ -136,12 +135,12 @@ void CrashStates::add_tears(std::uint64_t position, const std::vector<std::size_
 
 void CrashStates::load_initial_images() {
   durable_.clear();
-  for (const std::string& path : initial_images_) durable_.push_back(read_image(path));
+  for (const std::string& path : initial_images_) durable_.emplace_back(path);
   pending_.assign(durable_.size(), {});
   position_ = 0;
 }
 
-void CrashStates::apply(std::string& disk, const LogRecord& record, const CrashState* state) const {
+void CrashStates::apply(SparseImage& disk, const LogRecord& record, const CrashState* state) const {
   if (record.offset > disk.size() || record.length > disk.size() - record.offset) {
     throw std::runtime_error("record " + std::to_string(record.sequence) + " of the log lies beyond its disk");
   }
@@ -149,9 +148,9 @@ void CrashStates::apply(std::string& disk, const LogRecord& record, const CrashS
   const std::size_t length = record.length;
   const auto put = [&](std::size_t begin, std::size_t size) {
     if (record.kind == LogKind::discard) {
-      std::memset(disk.data() + offset + begin, 0, size);
+      disk.zero(offset + begin, size);
     } else {
-      std::memcpy(disk.data() + offset + begin, record.data.data() + begin, size);
+      disk.write(offset + begin, std::string_view(record.data).substr(begin, size));
     }
   };
   if (state == nullptr || !state->tear || state->tear->record != record.sequence) {
@@ -184,12 +183,12 @@ std::uint64_t CrashStates::build(const CrashState& state, const std::vector<std:
   advance(state.position);
   std::uint64_t hash = 0;
   for (std::size_t disk = 0; disk < durable_.size(); ++disk) {
-    std::string contents = durable_[disk];
+    SparseImage contents = durable_[disk];
     for (const std::size_t survivor : state.survivors) {
       if (log_[survivor].disk == disk) apply(contents, log_[survivor], &state);
     }
-    write_image(images.at(disk), contents);
-    hash = hash * 1'099'511'628'211u ^ std::hash<std::string>{}(contents);
+    contents.store(images.at(disk));
+    hash = hash * 1'099'511'628'211u ^ contents.hash();
   }
   return hash;
 }

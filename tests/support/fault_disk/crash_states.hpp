@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "tests/support/fault_disk/image_files.hpp"
 #include "tests/support/fault_disk/log.hpp"
 
 namespace slotkeeper::test {
@@ -62,7 +63,7 @@ class CrashStates {
   [[nodiscard]] std::uint64_t unit_count(const LogRecord& record) const;
   void load_initial_images();
   void advance(std::uint64_t position);
-  void apply(std::string& disk, const LogRecord& record, const CrashState* state) const;
+  void apply(SparseImage& disk, const LogRecord& record, const CrashState* state) const;
 
   std::vector<LogRecord> log_;
   std::vector<std::string> initial_images_;
@@ -70,7 +71,7 @@ class CrashStates {
   std::vector<CrashState> states_;
   std::size_t cuts_ = 0;
 
-  std::vector<std::string> durable_;  ///< contents of each disk with everything that was flushed before `position_`
+  std::vector<SparseImage> durable_;  ///< contents of each disk with everything that was flushed before `position_`
   std::vector<std::vector<std::size_t>> pending_;  ///< by disk: records before `position_` that are in flight
   std::uint64_t position_ = 0;
 };

@@ -4,6 +4,7 @@
 #include <cstdio>
 #include <cstring>
 #include <fcntl.h>
+#include <linux/btrfs.h>
 #include <linux/loop.h>
 #include <sched.h>
 #include <stdexcept>
@@ -35,6 +36,13 @@ class Descriptor {
  private:
   int number_;
 };
+
+/// btrfs remembers by its identifier which device it has seen with which generation, and refuses an older one.
+void forget_btrfs_devices() {
+  const Descriptor control(::open("/dev/btrfs-control", O_RDWR | O_CLOEXEC));
+  btrfs_ioctl_vol_args all{};
+  if (control.number() >= 0) (void)::ioctl(control.number(), BTRFS_IOC_FORGET_DEV, &all);
+}
 
 }  // namespace
 
@@ -77,10 +85,12 @@ bool DirectLoop::try_attach(int file, Access access) {
 
 DirectLoop::~DirectLoop() { ::close(device_); }
 
-PlainMount::PlainMount(const std::string& device, const std::string& mount_point, const std::string& options)
+PlainMount::PlainMount(const std::string& device, const std::string& mount_point, const std::string& options,
+                       const std::string& type)
     : mount_point_(mount_point) {
   ::mkdir(mount_point.c_str(), 0755);
-  if (::mount(device.c_str(), mount_point.c_str(), "ext4", 0, options.c_str()) != 0) {
+  if (type == "btrfs") forget_btrfs_devices();
+  if (::mount(device.c_str(), mount_point.c_str(), type.c_str(), 0, options.c_str()) != 0) {
     throw failed("cannot mount " + device);
   }
 }

@@ -28,8 +28,9 @@ class DirectLoop {
 /// A mount that is undone with the object, by system calls alone (a sweep does it thousands of times).
 class PlainMount {
  public:
-  /// Type ext4; makes the mount point. Throws std::runtime_error.
-  PlainMount(const std::string& device, const std::string& mount_point, const std::string& options = "");
+  /// Makes the mount point. Throws std::runtime_error.
+  PlainMount(const std::string& device, const std::string& mount_point, const std::string& options = "",
+             const std::string& type = "ext4");
   PlainMount(const PlainMount&) = delete;
   PlainMount& operator=(const PlainMount&) = delete;
   ~PlainMount();

@@ -26,7 +26,7 @@ NodeNumber SimulatedMachine::add(const std::string& path, Node node) {
   node.modified = clock;
   if (node.filesystem == 0) node.filesystem = tree.seen().at(*parent).filesystem;
   const NodeNumber number = tree.create(std::move(node));
-  tree.make({.kind = Change::Kind::names, .names = {{*parent, last_of(path), number}}});
+  tree.make({.kind = Change::Kind::names, .modified = clock, .names = {{*parent, last_of(path), number}}});
   tree.sync_all();
   return number;
 }
@@ -598,6 +598,7 @@ class SimulatedDirectory final : public io::Directory {
   void change_names(std::vector<Change::Name> names, bool is_whole = false) {
     Change change;
     change.kind = Change::Kind::names;
+    change.modified = storage_.machine_.clock;
     change.names = std::move(names);
     change.is_whole = is_whole;
     storage_.machine_.tree.make(std::move(change));
@@ -693,7 +694,8 @@ Result<std::unique_ptr<io::File>> SimulatedStorage::do_open_file(const std::stri
     node.modified = node.accessed = machine_.clock;
     node.links = 1;
     const NodeNumber number = machine_.tree.create(std::move(node));
-    machine_.tree.make({.kind = Change::Kind::names, .names = {{parent, last_of(path), number}}});
+    machine_.tree.make(
+        {.kind = Change::Kind::names, .modified = machine_.clock, .names = {{parent, last_of(path), number}}});
     return open_node(number, mode, path);
   }
   SK_TRY_ASSIGN(const NodeNumber number, find(path, "open"));

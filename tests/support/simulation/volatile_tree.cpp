@@ -59,11 +59,12 @@ void apply_names(FileTree& tree, const Change& change, const Fate& fate) {
   for (std::size_t i = 0; i < count; ++i) {
     const Change::Name& name = change.names[i];
     if (!tree.exists(name.directory)) continue;
-    auto& entries = tree.edit(name.directory).entries;
+    Node& directory = tree.edit(name.directory);
+    if (change.modified != io::TimeStamp{}) directory.modified = change.modified;
     if (name.node == 0) {
-      entries.erase(name.name);
+      directory.entries.erase(name.name);
     } else {
-      entries[name.name] = name.node;
+      directory.entries[name.name] = name.node;
     }
   }
 }

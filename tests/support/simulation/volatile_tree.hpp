@@ -42,7 +42,7 @@ struct Change {
   std::uint32_t group = 0;
   std::uint32_t mode = 0;
   io::TimeStamp accessed = {};
-  io::TimeStamp modified = {};
+  io::TimeStamp modified = {};  ///< also what a write, a size or a name does to a time; of names: unset leaves it
   std::string attribute = {};
   std::optional<std::string> attribute_value = {};  ///< nothing: it is removed
   /// Those behind the first survive only with it.
@@ -65,6 +65,8 @@ struct Fate {
 class VolatileTree {
  public:
   [[nodiscard]] const FileTree& seen() const { return seen_; }
+  /// What is left when nothing of `pending` survives; with nodes that no name leads to.
+  [[nodiscard]] const FileTree& durable() const { return durable_; }
   [[nodiscard]] const std::vector<Change>& pending() const { return pending_; }
   /// Rises with every change and every sync that kept something.
   [[nodiscard]] std::uint64_t version() const { return version_; }
