@@ -95,15 +95,16 @@ bool Explorer::is_wanted(const std::string& path) const {
 void Explorer::watch(World& world, const Expectation& expected, const Position& at, std::uint64_t call_one_in) {
   ++counts_.engine_runs;
   std::optional<State> before;
-  if (const auto record = at.depth == 1 ? recorded_transaction(world) : std::nullopt; record) before = record->state;
+  if (const auto record = recorded_transaction(world); record) before = record->state;
   world.before_call = [this, &world, &expected, at, call_one_in, call = std::uint64_t{0}, seen = std::uint64_t{0},
                        state = before](const SimulatedCall&) mutable -> Result<void> {
     ++call;
     if (world.writers.write && call % world.writers.every_calls == 0) world.let_others_write();
     const VolatileTree& tree = world.machine().tree;
-    if (tree.version() == seen || !story_.empty() || counts_.cases >= options_.cases_max) return success();
+    if (tree.version() == seen) return success();
     seen = tree.version();
     note_recorded_state(tree, state);
+    if (!story_.empty() || counts_.cases >= options_.cases_max) return success();
     const std::string path = at.path + std::to_string(call);
     const bool is_replayed = is_wanted(path) || options_.replay.starts_with(path + ":");
     const bool is_chosen = call_one_in <= 1 || mix(hash_of(path), options_.seed) % call_one_in == 0;

@@ -114,6 +114,8 @@ class Explorer {
   [[nodiscard]] const ExplorerCounts& counts() const { return counts_; }
   /// Remembers which row of the transition table a recovery takes now.
   void note_row(World& world, SlotId booted);
+  /// Remembers a change of state that was just written to the state store.
+  void note_recorded_state(const VolatileTree& tree, std::optional<State>& before);
   /// Reports violations; true when there are none.
   bool check(Violations violations, const Position& at);
 
@@ -126,7 +128,6 @@ class Explorer {
   Violations check_rest(const World& world, SlotId resting) const;
   Violations check_log_of(const World& world, const Expectation& expected);
   bool recover_and_check(World& world, const BootedSlot& booted, const Expectation& expected, const Position& at);
-  void note_recorded_state(const VolatileTree& tree, std::optional<State>& before);
   [[nodiscard]] bool is_wanted(const std::string& path) const;
 
   const Scene& scene_;

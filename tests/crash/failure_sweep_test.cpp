@@ -171,6 +171,8 @@ TEST_P(FailureSweep, EndsWithAStableCodeAndAnIntactDevice) {
   World prepared;
   const auto expected = explorer.prepare(prepared);
 
+  std::optional<State> begun_in;
+  if (const auto record = recorded_transaction(prepared); record) begun_in = record->state;
   std::vector<Call> calls;
   World whole(prepared);
   whole.before_call = [&](const SimulatedCall& call) -> Result<void> {
@@ -196,6 +198,11 @@ TEST_P(FailureSweep, EndsWithAStableCodeAndAnIntactDevice) {
       World world(prepared);
       Fault fault(failing, nth, prepared.machine());
       fault.apply_to(world);
+      world.before_call = [&world, &explorer, meet = world.before_call,
+                           state = begun_in](const SimulatedCall& one) mutable {
+        explorer.note_recorded_state(world.machine().tree, state);
+        return meet(one);
+      };
       const CommandResult result = scene.command(world);
       if (failing.for_good) static_cast<void>(world.recover(scene.slot));
       world.before_call = nullptr;
@@ -221,6 +228,9 @@ TEST_P(FailureSweep, EndsWithAStableCodeAndAnIntactDevice) {
       }
       ASSERT_TRUE(explorer.settle(world, expected, {.path = "", .depth = 0})) << story << "\n" << explorer.story();
     }
+  }
+  for (const auto& [from, to] : explorer.counts().recorded) {
+    std::printf("recorded: %s>%s\n", std::string(name_of(from)).c_str(), std::string(name_of(to)).c_str());
   }
   for (const auto& [site, count] : swept) EXPECT_GT(count, 0U) << site << " was not swept";
   std::printf("sweep %s: calls=%zu sites=%zu cases=%llu tolerated=%llu violations=0\n", scene.name.c_str(),
