@@ -8,7 +8,10 @@ Result<std::vector<EntryRing::Place>> EntryRing::read_places() {
   std::vector<Place> places(static_cast<std::size_t>(region_.length / kStoreBlockBytes));
   for (std::size_t i = 0; i < places.size(); ++i) {
     auto block = device_.read_blocks(region_.offset + i * kStoreBlockBytes, kStoreBlockBytes);
-    if (!block.has_value()) continue;  // an entry that cannot be read is a damaged one; the others still count
+    if (!block.has_value()) {  // the others still count
+      places[i].state = PlaceState::unreadable;
+      continue;
+    }
     const io::ConstBytes bytes = block.value().bytes();
     if (std::optional<StoredEntry> entry = decode_entry(bytes, region_.kind)) {
       places[i] = {.state = PlaceState::whole, .entry = std::move(*entry)};
@@ -37,7 +40,8 @@ Result<std::size_t> EntryRing::choose_place(const std::vector<Place>& places, co
     if (places[i].state == PlaceState::blank) return i;
     if (places[i].state == PlaceState::damaged) {
       if (!damaged) damaged = i;
-    } else if (!oldest || places[i].entry.sequence < places[*oldest].entry.sequence) {
+    } else if (places[i].state == PlaceState::whole &&
+               (!oldest || places[i].entry.sequence < places[*oldest].entry.sequence)) {
       oldest = i;
     }
   }
@@ -58,7 +62,7 @@ Result<std::uint64_t> EntryRing::append(std::string_view payload, const Room& ro
   std::uint64_t damaged = 0;
   for (const Place& candidate : places) {
     if (candidate.state == PlaceState::whole) newest = std::max(newest, candidate.entry.sequence);
-    if (candidate.state == PlaceState::damaged) ++damaged;
+    if (candidate.state == PlaceState::damaged || candidate.state == PlaceState::unreadable) ++damaged;
   }
   // A damaged entry may have borne the newest number; numbers are left out rather than given twice.
   const StoredEntry entry{.sequence = newest + damaged + 1, .payload = std::string(payload)};

@@ -27,7 +27,8 @@ class EntryRing {
   [[nodiscard]] Result<std::uint64_t> append(std::string_view payload, const Room& room);
 
  private:
-  enum class PlaceState : std::uint8_t { blank, damaged, whole };
+  /// What cannot be read this time may be whole the next time: it is passed over, never overwritten.
+  enum class PlaceState : std::uint8_t { blank, damaged, whole, unreadable };
   struct Place {
     PlaceState state = PlaceState::damaged;
     StoredEntry entry;

@@ -1,8 +1,11 @@
 #include "partitions/state_store.hpp"
 
+#include <cerrno>
+
 #include <gtest/gtest.h>
 
 #include "partitions/state_store_layout.hpp"
+#include "tests/support/fault_storage.hpp"
 #include "tests/support/memory_storage.hpp"
 
 namespace slotkeeper {
@@ -241,6 +244,30 @@ TEST_F(StateStoreOnMemory, AFullOutboxDropsAcknowledgedEventsOnly) {
   const auto events = store_->pending_events().value();
   ASSERT_EQ(events.size(), kOutboxEntries);
   EXPECT_EQ(events.front().sequence, 3U);
+}
+
+TEST_F(StateStoreOnMemory, AnEventThatCannotBeReadThisTimeIsNotOverwritten) {
+  for (std::size_t i = 1; i <= kOutboxEntries; ++i) {
+    ASSERT_TRUE(store_->append_event("event " + std::to_string(i)).has_value());
+  }
+  store_.reset();
+  test::FaultStorage faults(storage_);
+  auto opened = StateStore::open(faults, kPath, StateStore::Access::write);
+  ASSERT_TRUE(opened.has_value());
+  std::uint64_t failed_reads = 0;
+  for (std::uint64_t nth = 1;; ++nth) {
+    faults.reset();
+    faults.set(
+        {.file = "", .line = 0, .operation = "read_exactly_at", .nth = nth, .os_errno = EIO, .persistent = false});
+    faults.set({.file = "", .line = 0, .operation = "read_at", .nth = nth, .os_errno = EIO, .persistent = false});
+    EXPECT_FALSE(opened.assume_value()->append_event("one too many").has_value()) << "read " << nth;
+    if (faults.faults_met() == 0) break;
+    ++failed_reads;
+    faults.reset();
+    ASSERT_EQ(opened.assume_value()->pending_events().value().size(), kOutboxEntries) << "read " << nth;
+    ASSERT_EQ(opened.assume_value()->pending_events().value().front().payload, "event 1") << "read " << nth;
+  }
+  EXPECT_GT(failed_reads, kOutboxEntries);
 }
 
 TEST_F(StateStoreOnMemory, LastConfirmedIsFoundInEitherForm) {
