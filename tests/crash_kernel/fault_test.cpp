@@ -31,8 +31,8 @@ TEST_P(DiskFault, IsReportedAndCostsNothing) {
   EXPECT_GT(cases, 0u) << "there is no such case";
 }
 
-/// A place of the store's history that cannot be read counts as damaged, and the next entry is written there: what is
-/// there after an error of a read is not what the scene "store" expects after a cut.
+/// A place of the full history that cannot be read is passed over: the next one goes instead, and a number is left out.
+/// That is not what the scene "store" expects after a cut.
 std::vector<std::string> scenes_under_faults() {
   std::vector<std::string> names = scene_names();
   std::erase(names, "store");
