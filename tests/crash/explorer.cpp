@@ -252,9 +252,13 @@ bool Explorer::settle(World& world, Expectation expected, const Position& at) {
   return check({{9, "the device did not come to rest within " + std::to_string(kBootsMax) + " boots"}}, at);
 }
 
-/// A boot environment that sends the device into a trial promises that the target is whole.
+/// Whatever a bootloader picks, an unfinished slot cannot come up; and a boot environment that sends the device into a
+/// trial promises that the target is whole.
 Violations Explorer::check_armed(const World& world) const {
   const SlotId target = other(scene_.original);
+  if (world.comes_up(target) && !world.version_in(target)) {
+    return {{1, std::string("slot ") + letter(target) + " is not whole, and a bootloader could start it"}};
+  }
   BootVariables variables = world.environment();
   const std::string tries = variables[std::string("BOOT_") + letter(target) + "_LEFT"];
   const bool is_armed = variables["BOOT_ORDER"].starts_with(letter(target)) &&

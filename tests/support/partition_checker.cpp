@@ -9,6 +9,7 @@
 #include <sstream>
 #include <stdexcept>
 
+#include "tests/support/device_checker.hpp"
 #include "tests/support/log_lines.hpp"
 
 namespace slotkeeper::test {
@@ -111,28 +112,8 @@ std::vector<std::string> missing_log_entries(const LogExpectation& expected) {
 
 std::vector<std::string> neither_old_nor_new(const TreeListing& old_side, const TreeListing& new_side,
                                              const TreeListing& now) {
-  const auto is_folder = [](const std::string& line) { return line.starts_with("mode=4"); };
   std::vector<std::string> problems;
-  std::map<std::string, int> sides;
-  for (const auto& [path, line] : old_side) ++sides[path];
-  for (const auto& [path, line] : new_side) ++sides[path];
-  for (const auto& [path, line] : now) {
-    if (!sides.contains(path)) problems.push_back(path + " came up: " + line);
-  }
-  for (const auto& [path, count] : sides) {
-    const auto old_line = old_side.find(path);
-    const auto new_line = new_side.find(path);
-    const auto found = now.find(path);
-    if (found == now.end()) {
-      // What changes its type is away for a moment.
-      const bool changes_type = count == 2 && is_folder(old_line->second) != is_folder(new_line->second);
-      if (count == 2 && !changes_type) problems.push_back(path + " is missing");
-    } else if (!is_folder(found->second)) {
-      const bool complete = (old_line != old_side.end() && found->second == old_line->second) ||
-                            (new_line != new_side.end() && found->second == new_line->second);
-      if (!complete) problems.push_back(path + " is neither old nor new: " + found->second);
-    }
-  }
+  for (Violation& one : check_complete({&old_side, &new_side}, now)) problems.push_back(std::move(one.what));
   return problems;
 }
 

@@ -167,7 +167,6 @@ class SimulatedFile final : public io::File {
   Result<bool> do_try_lease(io::LeaseKind kind, io::Caller caller) override {
     SK_TRY(meet("try_lease", caller));
     const auto& opened = storage_.opened_[number_];
-    if (storage_.is_open_elsewhere && storage_.is_open_elsewhere(name_)) return false;
     if (kind == io::LeaseKind::no_writer) return opened.writers == 0;
     return opened.writers + opened.readers == 1;
   }
@@ -627,7 +626,6 @@ SimulatedStorage::SimulatedStorage(SimulatedMachine& machine) : machine_(machine
 SimulatedStorage::~SimulatedStorage() = default;
 
 Result<void> SimulatedStorage::meet(std::string_view operation, const std::string& object, io::Caller caller) {
-  ++calls_;
   if (before_call) return before_call({.operation = operation, .object = object, .caller = caller});
   return success();
 }
@@ -642,7 +640,6 @@ Result<void> SimulatedStorage::take_change(std::uint32_t filesystem, std::string
                                            std::uint64_t bytes, std::uint64_t nodes) {
   const SimulatedMount& mount = machine_.mounts[filesystem];
   if (frozen_.contains(mount.mount_point) && object.starts_with(mount.mount_point)) {
-    ++writes_while_frozen_;
     return io::call_failed(call, object, EDEADLK);
   }
   if (mount.read_only) return io::call_failed(call, object, EROFS);

@@ -61,8 +61,6 @@ class SimulatedStorage final : public io::Storage {
   std::function<Result<void>(const SimulatedCall&)> before_call;
   /// Called with what a read returns, to falsify or shorten it; returns its length.
   std::function<std::size_t(const SimulatedCall&, std::uint64_t offset, io::Bytes)> after_read;
-  /// Files that somebody else has open for writing: no lease is given on them.
-  std::function<bool(const std::string& path)> is_open_elsewhere;
 
   /// The machine was switched off and on: nothing is open, locked or frozen.
   void restart() {
@@ -70,9 +68,6 @@ class SimulatedStorage final : public io::Storage {
     frozen_.clear();
   }
   [[nodiscard]] SimulatedMachine& machine() { return machine_; }
-  [[nodiscard]] std::uint64_t calls() const { return calls_; }
-  [[nodiscard]] bool is_frozen() const { return !frozen_.empty(); }
-  [[nodiscard]] std::uint64_t writes_while_frozen() const { return writes_while_frozen_; }
 
  protected:
   Result<std::unique_ptr<io::File>> do_open_file(const std::string& path, io::OpenMode mode, io::Caller) override;
@@ -119,8 +114,6 @@ class SimulatedStorage final : public io::Storage {
   SimulatedMachine& machine_;
   std::map<NodeNumber, Opened> opened_;
   FrozenPaths frozen_;
-  std::uint64_t calls_ = 0;
-  std::uint64_t writes_while_frozen_ = 0;
 };
 
 }  // namespace slotkeeper::test
