@@ -33,6 +33,8 @@ Result<void> zero_heads(VolumeDevice& device) {
     if (range.offset >= device.capacity_bytes()) continue;
     const std::uint64_t length = std::min(range.length, device.capacity_bytes() - range.offset);
     SK_TRY(device.write(range.offset, block.bytes().first(static_cast<std::size_t>(length))));
+    // Without the first one nothing comes up, so it is gone before anything else of the old volume is touched.
+    if (range.offset == 0) SK_TRY(device.sync());
   }
   SK_TRY(device.sync());
   for (const HeadRange& range : kHeadRanges) {
@@ -240,8 +242,9 @@ io::ConstBytes DirectVolumeWriter::head_bytes(std::size_t head) const {
 }
 
 Result<void> DirectVolumeWriter::write_heads() {
-  // The first one last: without it hardly anything takes the volume for a filesystem.
+  // The first one last, when the others are on the disk: without it hardly anything takes the volume for a filesystem.
   for (std::size_t head = kHeads; head-- > 0;) {
+    if (head == 0) SK_TRY(device_.sync());
     if (!head_bytes(head).empty()) SK_TRY(device_.write(kHeadRanges[head].offset, head_bytes(head)));
   }
   SK_TRY(device_.sync());

@@ -75,6 +75,12 @@ Explorer::Expectation Explorer::prepare(World& world) const {
 ExplorerCounts Explorer::run() {
   World world;
   const Expectation expected = prepare(world);
+  World uncut(world);
+  uncut.before_call = [this](const SimulatedCall&) -> Result<void> {
+    ++calls_;
+    return success();
+  };
+  static_cast<void>(scene_.command(uncut));
   watch(world, expected, {.path = "", .depth = 1}, 1);
   const CommandResult result = scene_.command(world);
   world.writers.write = false;
@@ -104,7 +110,8 @@ void Explorer::watch(World& world, const Expectation& expected, const Position& 
     if (tree.version() == seen) return success();
     seen = tree.version();
     note_recorded_state(tree, state);
-    if (!story_.empty() || counts_.cases >= options_.cases_max) return success();
+    if (at.depth == 1) allowed_ = options_.cases_max * std::min(call, calls_) / calls_;
+    if (!story_.empty() || (at.depth > 1 && counts_.cases >= allowed_)) return success();
     const std::string path = at.path + std::to_string(call);
     const bool is_replayed = is_wanted(path) || options_.replay.starts_with(path + ":");
     const bool is_chosen = call_one_in <= 1 || mix(hash_of(path), options_.seed) % call_one_in == 0;
@@ -123,7 +130,7 @@ void Explorer::consider(World& world, const Expectation& expected, const Positio
     if (!is_wanted(one.path)) continue;
     if (!options_.replay.empty()) tell(world, choice, one);
     try_state(world, choice, expected, one);
-    if (!story_.empty() || counts_.cases >= options_.cases_max) return;
+    if (!story_.empty() || (at.depth > 1 && counts_.cases >= allowed_)) return;
   }
 }
 

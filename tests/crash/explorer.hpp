@@ -59,8 +59,9 @@ inline void PrintTo(const Scene& scene, std::ostream* out) { *out << scene.name;
 
 struct ExplorerOptions {
   std::uint64_t seed = 1;
-  int depth = 3;                        ///< cuts on one path
-  std::uint64_t cases_max = 1'000'000;  ///< of one scene
+  int depth = 3;  ///< cuts on one path
+  /// Of one scene, spread over the calls of its command: what is left out are cuts of recoveries, never first cuts.
+  std::uint64_t cases_max = 1'000'000;
   /// One in so many cases is cut again during its recovery, at one in so many calls.
   std::uint64_t again_one_in = 2;
   std::uint64_t again_call_one_in = 3;
@@ -133,6 +134,8 @@ class Explorer {
   const Scene& scene_;
   ExplorerOptions options_;
   ExplorerCounts counts_;
+  std::uint64_t allowed_ = 0;  ///< cases up to this call of the command
+  std::uint64_t calls_ = 1;    ///< of the command
   std::unordered_set<std::uint64_t> met_;
   std::unordered_set<std::uint64_t> sound_logs_;    ///< logs that hold everything, with what they have to hold
   std::unordered_set<std::uint64_t> fixed_points_;  ///< states that a recovery was shown not to change
