@@ -166,7 +166,7 @@ TEST(SlotWriter, ACutAtAnyChangeBeforeFinishLeavesNoHead) {
     ASSERT_TRUE(opened.value()->check_body(silent).has_value());
     changes_before_finish = storage.changes();
   }
-  for (std::uint64_t cut = 5; cut <= changes_before_finish; ++cut) {  // 4 changes zero the heads and sync
+  for (std::uint64_t cut = 3; cut <= changes_before_finish; ++cut) {  // the first head is zeroed and synced by itself
     for (std::uint64_t seed = 1; seed <= 4; ++seed) {
       SCOPED_TRACE("cut before change " + std::to_string(cut) + ", seed " + std::to_string(seed));
       MemoryStorage storage;
@@ -177,6 +177,7 @@ TEST(SlotWriter, ACutAtAnyChangeBeforeFinishLeavesNoHead) {
       ASSERT_FALSE(write_volume(storage, kVolume, image).has_value());
       storage.crash(seed);
       for (const HeadRange& range : kHeadRanges) {
+        if (range.offset > 0 && cut <= 5) continue;  // two changes zero the others, one syncs them
         ASSERT_TRUE(is_zero(io::ConstBytes(node.durable).subspan(range.offset, range.length))) << range.offset;
       }
     }
@@ -208,7 +209,17 @@ TEST(SlotWriter, EveryFlippedBitIsFoundAndItsOffsetNamed) {
 
 TEST(SlotWriter, EveryFailedSyncAndWriteEndsItAndIsNotForgotten) {
   const std::vector<std::byte> image = make_image(5 * kMiB + 512);
-  for (std::uint64_t failing = 1; failing <= 5; ++failing) {  // the last part of the device has a sync of its own
+  std::uint64_t syncs = 0;
+  std::uint64_t writes = 0;
+  {
+    MemoryStorage storage;
+    storage.add_device(kVolume.device_path, image.size());
+    ASSERT_TRUE(write_volume(storage, kVolume, image).has_value());
+    syncs = storage.syncs();
+    writes = storage.writes();
+  }
+  ASSERT_EQ(syncs, 2U + 2U + 4U) << "heads, body, heads; from the body on the last part has a sync of its own";
+  for (std::uint64_t failing = 1; failing <= syncs; ++failing) {
     MemoryStorage storage;
     storage.add_device(kVolume.device_path, image.size());
     storage.plan_faults({.fail_sync = failing});
@@ -216,7 +227,7 @@ TEST(SlotWriter, EveryFailedSyncAndWriteEndsItAndIsNotForgotten) {
     ASSERT_FALSE(result.has_value()) << "sync " << failing;
     EXPECT_EQ(result.error().code, Errc::sync_failed) << message_of(result);
   }
-  for (std::uint64_t failing = 1; failing <= 9; ++failing) {
+  for (std::uint64_t failing = 1; failing <= writes; ++failing) {
     MemoryStorage storage;
     storage.add_device(kVolume.device_path, image.size());
     storage.plan_faults({.fail_write = failing});
