@@ -147,23 +147,23 @@ void Explorer::tell(const World& world, const CrashChoice& choice, const Positio
   }
 }
 
-void Explorer::try_state(const World& world, const CrashChoice& choice, Expectation expected, Position at) {
-  World after(world);
-  after.machine().tree.crash(choice.fates, choice.garbage_seed);
-  const std::uint64_t state = after.everything();
-  if (!met_.insert(state).second) {
+void Explorer::try_state(const World& world, const CrashChoice& choice, const Expectation& before,
+                         const Position& at) {
+  FileTree left = world.machine().tree.after_crash(choice.fates, choice.garbage_seed);
+  if (!met_.insert(World::everything_in(left)).second) {
     ++counts_.duplicates;
     return;
   }
+  World after(world, std::move(left));
+  Expectation expected = before;
   ++counts_.cases;
   ++counts_.cases_by_depth[at.depth];
   const TreeListing now = without_links(after.configuration());
   std::vector<const TreeListing*> sides;
-  for (const TreeListing& side : after.writers.configurations) expected.sides.push_back(without_links(side));
+  for (const TreeListing& side : world.writers.configurations) expected.sides.push_back(without_links(side));
   for (const TreeListing& side : expected.sides) sides.push_back(&side);
-  const auto& lines = after.writers.synced_lines;
+  const auto& lines = world.writers.synced_lines;
   expected.log.insert(expected.log.end(), lines.begin(), lines.end());
-  after.writers = {};
   Violations violations;
   if (!scene_.migrates) violations = check_complete(sides, now);
   const Violations armed = check_armed(after);
@@ -176,7 +176,7 @@ void Explorer::try_state(const World& world, const CrashChoice& choice, Expectat
   const bool again =
       at.depth < options_.depth &&
       (!options_.replay.empty() || mix(hash_of(at.path), options_.seed + 1) % options_.again_one_in == 0);
-  settle(after, expected, {.path = at.path + ">", .depth = again ? at.depth + 1 : 0});
+  settle(after, std::move(expected), {.path = at.path + ">", .depth = again ? at.depth + 1 : 0});
 }
 
 bool Explorer::settle(World& world, Expectation expected, const Position& at) {

@@ -124,7 +124,7 @@ class Explorer {
   void watch(World& world, const Expectation& expected, const Position& at, std::uint64_t call_one_in);
   void consider(World& world, const Expectation& expected, const Position& at);
   static void tell(const World& world, const CrashChoice& choice, const Position& at);
-  void try_state(const World& world, const CrashChoice& choice, Expectation expected, Position at);
+  void try_state(const World& world, const CrashChoice& choice, const Expectation& before, const Position& at);
   Violations check_armed(const World& world) const;
   Violations check_rest(const World& world, SlotId resting) const;
   Violations check_log_of(const World& world, const Expectation& expected);

@@ -23,7 +23,7 @@ namespace {
 constexpr std::size_t kImageBytes = 64 * 1024;
 constexpr std::size_t kSlotBytes = 80 * 1024;
 constexpr std::size_t kHeadBytes = 4096;
-constexpr std::size_t kEnvironmentBytes = 4096;
+constexpr std::size_t kEnvironmentBytes = 2048;
 constexpr std::uint64_t kConfirmedOffset = 4096;
 constexpr int kVersions = 3;
 
@@ -160,7 +160,8 @@ SimulatedMachine make_machine() {
   fill("/dev/env", std::string(2 * kEnvironmentBytes, '\xff'));
   machine.add_file("/etc/signer.pem", io::as_bytes(material.certificate));
   machine.add_file("/etc/health.d/check", io::as_bytes("#!/bin/sh\n"), 0755);
-  machine.add_file("/etc/fw_env.config", io::as_bytes("/dev/env 0x0 0x1000\n/dev/env 0x1000 0x1000\n"));
+  static_assert(kEnvironmentBytes == 0x800);
+  machine.add_file("/etc/fw_env.config", io::as_bytes("/dev/env 0x0 0x800\n/dev/env 0x800 0x800\n"));
   for (const auto& [version, bundle] : material.bundles) {
     machine.add_file("/data/v" + std::to_string(version) + ".skb", io::as_bytes(bundle));
   }
@@ -214,6 +215,18 @@ World::World(const World& other)
       machine_(other.machine_),
       host_(other.host_),
       sink_(other.sink_) {}
+World::World(const World& before, FileTree after_cut)
+    : bootloader(before.bootloader),
+      clock_jumps(before.clock_jumps),
+      newer_differs(before.newer_differs),
+      machine_{.tree = {},
+               .mounts = before.machine_.mounts,
+               .clock = before.machine_.clock,
+               .root_device = before.machine_.root_device},
+      host_(before.host_),
+      sink_(before.sink_) {
+  machine_.tree.restart_with(std::move(after_cut));
+}
 World::~World() = default;
 
 void World::reset() {
@@ -392,8 +405,7 @@ bool World::comes_up(SlotId slot) const {
   return std::ranges::any_of(images, [&](const auto& image) { return contents.begins_like(image.second, kHeadBytes); });
 }
 
-std::uint64_t World::everything() const {
-  const FileTree& tree = machine_.tree.seen();
+std::uint64_t World::everything_in(const FileTree& tree) {
   return tree.hash(*tree.find("/dev")) ^ tree.hash(*tree.find(kPermanent)) * 3;
 }
 

@@ -68,6 +68,8 @@ class World {
   /// Provisioned with version 1 in slot A; slot B holds rubbish.
   World();
   World(const World& other);
+  /// The same device after a power cut that left this of its storage.
+  World(const World& before, FileTree after_cut);
   World& operator=(const World&) = delete;
   ~World();
 
@@ -140,7 +142,8 @@ class World {
   [[nodiscard]] std::uint64_t situation() const;
   /// Stands for every byte of the slots, the boot environment, the state store and the permanent partition, to show
   /// that nothing was changed. The same in every run: keys and signatures, which are not, are left out.
-  [[nodiscard]] std::uint64_t everything() const;
+  [[nodiscard]] std::uint64_t everything() const { return everything_in(machine_.tree.seen()); }
+  [[nodiscard]] static std::uint64_t everything_in(const FileTree& tree);
 
   // What somebody else does below the permanent partition.
   enum class Durability : std::uint8_t { synced, unsynced };

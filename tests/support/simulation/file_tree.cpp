@@ -39,6 +39,16 @@ std::uint32_t type_bits(io::EntryType type) {
   return 0;
 }
 
+std::uint64_t own_hash_of(const Node& node) {
+  std::uint64_t sum = mix(0, type_bits(node.type) | node.mode);
+  sum = mix(sum, std::uint64_t{node.owner} << 32U | node.group);
+  sum = mix(mix(sum, static_cast<std::uint64_t>(node.modified.seconds)),
+            static_cast<std::uint64_t>(node.modified.nanoseconds));
+  for (const auto& [name, value] : node.attributes) sum = mix(mix(sum, name), value);
+  sum = mix(sum, node.target);
+  return mix(sum, node.contents.hash()) | 1U;
+}
+
 }  // namespace
 
 FileTree::FileTree() : nodes_(kRootNode + 1) {
@@ -48,6 +58,7 @@ FileTree::FileTree() : nodes_(kRootNode + 1) {
 Node& FileTree::edit(NodeNumber number) {
   std::shared_ptr<Node>& node = nodes_[number];
   if (node.use_count() > 1) node = std::make_shared<Node>(*node);
+  node->own_hash = 0;
   return *node;
 }
 
@@ -114,19 +125,16 @@ void FileTree::drop_unreachable() {
 
 std::uint64_t FileTree::hash(NodeNumber top) const {
   std::uint64_t sum = 0;
-  std::map<NodeNumber, std::uint64_t> met;  // which names are one file
+  std::vector<std::uint64_t> met(nodes_.size());  // which names are one file
+  std::uint64_t count = 0;
   const std::function<void(NodeNumber)> take = [&](NodeNumber number) {
     const Node& node = at(number);
-    const auto [place, is_new] = met.emplace(number, met.size());
-    sum = mix(sum, place->second);
+    const bool is_new = met[number] == 0;
+    if (is_new) met[number] = ++count;
+    sum = mix(sum, met[number]);
     if (!is_new) return;
-    sum = mix(sum, type_bits(node.type) | node.mode);
-    sum = mix(sum, std::uint64_t{node.owner} << 32U | node.group);
-    sum = mix(mix(sum, static_cast<std::uint64_t>(node.modified.seconds)),
-              static_cast<std::uint64_t>(node.modified.nanoseconds));
-    for (const auto& [name, value] : node.attributes) sum = mix(mix(sum, name), value);
-    sum = mix(sum, node.target);
-    sum = mix(sum, node.contents.hash());
+    if (node.own_hash == 0) node.own_hash = own_hash_of(node);
+    sum = mix(sum, node.own_hash);
     for (const auto& [name, child] : node.entries) {
       sum = mix(sum, name);
       take(child);

@@ -33,6 +33,7 @@ struct Node {
   PagedBytes contents = {};                            ///< regular files and block devices
   std::string target = {};                             ///< symbolic links
   std::map<std::string, NodeNumber> entries = {};      ///< directories
+  mutable std::uint64_t own_hash = 0;                  ///< without entries, kept by FileTree; 0: not known
 };
 
 class FileTree {
@@ -41,7 +42,7 @@ class FileTree {
 
   [[nodiscard]] bool exists(NodeNumber number) const { return number < nodes_.size() && nodes_[number]; }
   [[nodiscard]] const Node& at(NodeNumber number) const { return *nodes_[number]; }
-  /// For changing it: copies share nodes until then.
+  /// For changing it at once: copies share nodes until then.
   [[nodiscard]] Node& edit(NodeNumber number);
   void put(NodeNumber number, Node node);
   void remove(NodeNumber number) { nodes_[number] = nullptr; }

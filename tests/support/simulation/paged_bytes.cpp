@@ -138,8 +138,7 @@ std::uint64_t PagedBytes::missing_bytes(std::uint64_t offset, std::uint64_t leng
 std::uint64_t PagedBytes::hash_of(const std::shared_ptr<Page>& page) {
   if (!page) return kZeroHash;
   if (page->hash == 0) {
-    const bool zeros =
-        page == zero_page() || std::ranges::all_of(page->bytes, [](std::byte b) { return b == std::byte{}; });
+    const bool zeros = page == zero_page() || page->bytes == zero_page()->bytes;
     page->hash = zeros ? kZeroHash : XXH3_64bits(page->bytes.data(), kPageBytes) | 2U;
   }
   return page->hash;

@@ -179,12 +179,22 @@ void VolatileTree::sync_all() {
 }
 
 void VolatileTree::crash(const std::vector<Fate>& fates, std::uint64_t garbage_seed) {
+  restart_with(after_crash(fates, garbage_seed));
+}
+
+FileTree VolatileTree::after_crash(const std::vector<Fate>& fates, std::uint64_t garbage_seed) const {
+  FileTree tree = durable_;
   for (std::size_t i = 0; i < pending_.size(); ++i) {
     if (fates[i].kind == Fate::Kind::lost) continue;
-    apply(durable_, pending_[i], fates[i], garbage_seed * 1'000'003 + i);
+    apply(tree, pending_[i], fates[i], garbage_seed * 1'000'003 + i);
   }
+  tree.drop_unreachable();
+  return tree;
+}
+
+void VolatileTree::restart_with(FileTree tree) {
   pending_.clear();
-  durable_.drop_unreachable();
+  durable_ = std::move(tree);
   seen_ = durable_;
 }
 

@@ -84,6 +84,10 @@ class VolatileTree {
 
   /// The power goes and comes back: `fates` for all that is pending, in its order.
   void crash(const std::vector<Fate>& fates, std::uint64_t garbage_seed = 1);
+  /// What `crash` would leave.
+  [[nodiscard]] FileTree after_crash(const std::vector<Fate>& fates, std::uint64_t garbage_seed = 1) const;
+  /// A tree that was found after a crash: all of it is durable.
+  void restart_with(FileTree tree);
 
  private:
   static void apply(FileTree& tree, const Change& change, const Fate& fate, std::uint64_t garbage);
