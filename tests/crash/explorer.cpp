@@ -147,8 +147,7 @@ void Explorer::tell(const World& world, const CrashChoice& choice, const Positio
   }
 }
 
-void Explorer::try_state(const World& world, const CrashChoice& choice, const Expectation& before,
-                         const Position& at) {
+void Explorer::try_state(const World& world, const CrashChoice& choice, const Expectation& before, const Position& at) {
   FileTree left = world.machine().tree.after_crash(choice.fates, choice.garbage_seed);
   if (!met_.insert(World::everything_in(left)).second) {
     ++counts_.duplicates;

@@ -86,8 +86,8 @@ TEST_F(ConfigurationFate, TheHookMigratesOnceAndBeforeTheTrialGoesOn) {
   EXPECT_EQ(begun.outcome(), "ok");
   EXPECT_EQ(begun.text("configuration"), "migrated") << begun.story();
   EXPECT_EQ(begun.text("manual_input_needed"), "");
-  EXPECT_EQ(read_file(device->permanent("network/interfaces.conf")), "lan0 dhcp\n");
-  const std::string environment = read_file(device->path("environment"));
+  EXPECT_EQ(contents_of(device->permanent("network/interfaces.conf")), "lan0 dhcp\n");
+  const std::string environment = contents_of(device->path("environment"));
   for (const std::string expected :
        {"SLOTKEEPER_FROM_SCHEMA=3\n", "SLOTKEEPER_TO_SCHEMA=4\n", "SLOTKEEPER_FROM_VERSION=1.0.0\n",
         "SLOTKEEPER_TO_VERSION=2.0.0\n", "SLOTKEEPER_SLOT=B\n", "SLOTKEEPER_HOOK=migrate-config\n"}) {
@@ -97,7 +97,7 @@ TEST_F(ConfigurationFate, TheHookMigratesOnceAndBeforeTheTrialGoesOn) {
   ASSERT_EQ(device->run({"recover"}).exit_status, 0);
   ASSERT_EQ(device->boot(), 'B');
   ASSERT_EQ(device->run({"recover"}).exit_status, 0);
-  EXPECT_EQ(read_file(log), "run\n") << "the migration ran again";
+  EXPECT_EQ(contents_of(log), "run\n") << "the migration ran again";
   const Answer confirmed = device->run({"confirm"});
   EXPECT_EQ(confirmed.text("configuration"), "migrated") << confirmed.story();
   EXPECT_THAT(device->run({"history"}).output, HasSubstr("\"configuration\":\"migrated\""));
@@ -190,7 +190,7 @@ TEST_F(ConfigurationFate, AKilledMigrationRunsAgain) {
   ASSERT_EQ(device->boot(), 'B');
   const Answer again = device->run({"recover"});
   EXPECT_EQ(again.text("configuration"), "migrated") << again.story();
-  EXPECT_EQ(read_file(device->path("migrations")), "run\nrun\n");
+  EXPECT_EQ(contents_of(device->path("migrations")), "run\nrun\n");
 }
 
 // ---- rolled back ----------------------------------------------------------------------------------------------------
@@ -227,7 +227,7 @@ TEST_F(ConfigurationFate, LogsThatOnlyTheNewFirmwareCallsLogsAreKept) {
   device->set_configuration(original_toml);
   ASSERT_NO_FATAL_FAILURE(expect_back_in('A', original));
   EXPECT_THAT(last.output, HasSubstr("journal (moved to .slotkeeper/kept/1-journal)"));
-  EXPECT_EQ(read_file(device->permanent(".slotkeeper/kept/1-journal/today")), "an entry of the trial\n");
+  EXPECT_EQ(contents_of(device->permanent(".slotkeeper/kept/1-journal/today")), "an entry of the trial\n");
 }
 
 TEST_F(ConfigurationFate, ARestoreThatCannotGoOnIsNamedAndGoesOnLater) {

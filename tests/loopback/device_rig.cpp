@@ -63,7 +63,7 @@ struct EnvironmentCopies {
   std::optional<unsigned int> newest;  ///< nothing: both are damaged
 
   explicit EnvironmentCopies(const std::string& file) {
-    const std::string all = read_file(file);
+    const std::string all = contents_of(file);
     for (unsigned int i = 0; i < 2; ++i) {
       bytes[i] = all.substr(i * DeviceRig::kEnvironmentBytes, DeviceRig::kEnvironmentBytes);
     }
@@ -98,7 +98,7 @@ DeviceRig::DeviceRig(const RigSettings& settings) {
   for (const std::string slot : {"A", "B"}) {
     const std::string file = folder_ / ("slot-" + slot + ".img");
     make_file(file, settings.slot_bytes);
-    if (slot == "A") write_at(file, 0, read_file(material.image("1.0.0")));
+    if (slot == "A") write_at(file, 0, contents_of(material.image("1.0.0")));
     if (slot == "B" && settings.slow_target) {
       slow_disk_ = std::make_unique<FaultDisk>(std::vector<FaultDisk::Disk>{{"B", file}});
       FaultRule slow;

@@ -69,7 +69,7 @@ class DeviceRig {
   [[nodiscard]] bool environment_copy_is_valid(unsigned int copy) const;
   void damage_environment_copy(unsigned int copy) const;
 
-  [[nodiscard]] std::string configuration() const { return read_file(folder_ / "system.toml"); }
+  [[nodiscard]] std::string configuration() const { return contents_of(folder_ / "system.toml"); }
   void set_configuration(const std::string& text) const { write_file(folder_ / "system.toml", text); }
   /// Replaces a piece of it, which must be there.
   void edit_configuration(const std::string& piece, const std::string& by) const;

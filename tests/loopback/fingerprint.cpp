@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <fcntl.h>
 #include <filesystem>
-#include <fstream>
 #include <linux/fs.h>
 #include <sstream>
 #include <stdexcept>
@@ -14,6 +13,7 @@
 
 #include "partitions/digest.hpp"
 #include "partitions/state_store_layout.hpp"
+#include "tests/support/file_contents.hpp"
 
 namespace slotkeeper::test {
 namespace {
@@ -104,9 +104,8 @@ Fingerprint fingerprint_tree(const std::string& root, const std::string& name,
 }
 
 Fingerprint fingerprint_store(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  if (!file) return {{"store", "absent"}};
-  std::string contents((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
+  if (!std::filesystem::exists(path)) return {{"store", "absent"}};
+  std::string contents = contents_of(path);
   const auto bytes = [](const std::string& text) {
     return io::ConstBytes(reinterpret_cast<const std::byte*>(text.data()), text.size());
   };

@@ -182,7 +182,7 @@ TEST_F(LiveWriters, StandardOutputOnThePartitionIsNoDeadlock) {
   const std::string file = permanent("log/update.log");
   const Answer answer = run_redirected({"install", bundle()}, ">'" + file + "'");
   EXPECT_EQ(answer.exit_status, 0) << answer.story();
-  const std::string output = read_file(file);
+  const std::string output = contents_of(file);
   EXPECT_THAT(output,
               HasSubstr("\"level\":\"read-twice\",\"why\":\"standard output lies on the permanent partition\""));
   expect_thawed();
@@ -214,7 +214,7 @@ class QuietHooks : public LiveWriters {
                "#!/bin/sh\necho " + name + " >>'" + device->path("calls") + "'\n" + body, 0755);
   }
   [[nodiscard]] std::string calls() const {
-    return std::filesystem::exists(device->path("calls")) ? read_file(device->path("calls")) : std::string();
+    return std::filesystem::exists(device->path("calls")) ? contents_of(device->path("calls")) : std::string();
   }
 };
 

@@ -153,7 +153,7 @@ TEST_F(MainJob, HasNothingToDoForTheFirmwareThatRuns) {
 TEST_F(MainJob, AsksTheHookForTheReboot) {
   const Answer answer = device->run({"install", bundle("2.0.0"), "--reboot"});
   ASSERT_EQ(answer.exit_status, 0) << answer.story();
-  EXPECT_EQ(read_file(device->path("reboots")), "reboot\n");
+  EXPECT_EQ(contents_of(device->path("reboots")), "reboot\n");
 }
 
 TEST_F(MainJob, ReclaimsDisposableFilesFirst) {
@@ -226,7 +226,7 @@ TEST_F(MainJob, RestoresTheConfigurationExactlyAndKeepsNewerLogs) {
   write_file(device->permanent("time-source"), "now a file\n");
   std::filesystem::remove_all(device->permanent("terminals"));
   write_file(device->permanent("state/dhcp.leases"), "none\n");
-  const std::string log = read_file(device->permanent("log/security/security.log")) + "line of the trial\n";
+  const std::string log = contents_of(device->permanent("log/security/security.log")) + "line of the trial\n";
   write_file(device->permanent("log/security/security.log"), log, 0640);
 
   const Answer asked = device->run({"rollback"});
@@ -238,7 +238,7 @@ TEST_F(MainJob, RestoresTheConfigurationExactlyAndKeepsNewerLogs) {
   EXPECT_EQ(restored.exit_status, 0) << restored.story();
   EXPECT_EQ(restored.outcome(), "rolled-back");
   EXPECT_EQ(difference(original, device->protected_files()), "");
-  EXPECT_EQ(read_file(device->permanent("log/security/security.log")), log);
+  EXPECT_EQ(contents_of(device->permanent("log/security/security.log")), log);
   expect_original_at_rest();
   ASSERT_NO_FATAL_FAILURE(expect_recover_at_rest());
 }

@@ -85,12 +85,6 @@ std::string padding_after(std::size_t size) { return std::string((kTarBlock - si
 
 }  // namespace
 
-std::string read_file(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  if (!file) throw std::runtime_error(path + " cannot be read");
-  return {std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
-}
-
 void write_file(const std::string& path, const std::string& contents, unsigned int mode) {
   {
     std::ofstream file(path, std::ios::binary | std::ios::trunc);
@@ -114,7 +108,7 @@ const Material& Material::get() {
     const std::string stamp = std::to_string(program.st_mtim.tv_sec) + "." + std::to_string(program.st_mtim.tv_nsec) +
                               " " + std::to_string(program.st_size) + " " + program_path();
     const Material made(folder + "/made");
-    const bool present = std::filesystem::exists(folder + "/made-for") && read_file(folder + "/made-for") == stamp;
+    const bool present = std::filesystem::exists(folder + "/made-for") && contents_of(folder + "/made-for") == stamp;
     if (!present) {
       std::filesystem::remove_all(made.folder_);
       std::filesystem::create_directories(made.folder_);
@@ -171,7 +165,7 @@ void make_bundle(const BundleRecipe& recipe, const std::string& output) {
 }
 
 BundleFile BundleFile::read(const std::string& path) {
-  const std::string bytes = read_file(path);
+  const std::string bytes = contents_of(path);
   BundleFile bundle;
   for (std::size_t offset = 0; offset + kTarBlock <= bytes.size() && bytes[offset] != '\0';) {
     Member member;
@@ -216,7 +210,7 @@ void BundleFile::sign(Signer signer) {
                                       "-out",     folder / "cms"};
   if (signer == Signer::short_rsa) command.insert(command.end(), {"-keyopt", "rsa_padding_mode:pss"});
   run_tool(command);
-  replace("manifest.cms", read_file(folder / "cms"));
+  replace("manifest.cms", contents_of(folder / "cms"));
 }
 
 std::vector<std::uint64_t> BundleFile::boundaries() const {

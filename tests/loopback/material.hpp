@@ -6,9 +6,10 @@
 #include <string>
 #include <vector>
 
+#include "tests/support/file_contents.hpp"
+
 namespace slotkeeper::test {
 
-[[nodiscard]] std::string read_file(const std::string& path);
 void write_file(const std::string& path, const std::string& contents, unsigned int mode = 0644);
 
 /// Signers that fixtures/keys/make-keys makes: trusted, or wrong in one way each.

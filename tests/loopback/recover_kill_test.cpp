@@ -54,7 +54,7 @@ class KilledRecover : public testing::TestWithParam<unsigned int> {
     fill_inodes(device->permanent("log/many"));
     fill_bytes(device->permanent("log/flood"));
     ASSERT_TRUE(is_full(device->permanent("log/flood/filler")));
-    log = read_file(device->permanent("log/security/security.log"));
+    log = contents_of(device->permanent("log/security/security.log"));
     ASSERT_EQ(device->boot(), 'A');
     device->unmount_permanent();
     for (const char* name : {"permanent.img", "state.store", "uboot.env"}) {
@@ -78,7 +78,7 @@ class KilledRecover : public testing::TestWithParam<unsigned int> {
     const Answer finished = device->run({"recover"});
     ASSERT_EQ(finished.exit_status, 0) << finished.story();
     EXPECT_EQ(difference(original, device->protected_files()), "");
-    EXPECT_EQ(read_file(device->permanent("log/security/security.log")), log);
+    EXPECT_EQ(contents_of(device->permanent("log/security/security.log")), log);
     EXPECT_TRUE(std::filesystem::is_empty(device->permanent(".slotkeeper")));
     EXPECT_EQ(device->run({"recover"}).outcome(), "nothing-to-do");
   }

@@ -66,7 +66,7 @@ INSTANTIATE_TEST_SUITE_P(
                 {}},
         Refusal{"TrailingData",
                 [](DeviceRig& device) {
-                  write_file(device.path("long.skb"), read_file(Material::get().bundle("2.0.0")) + "more");
+                  write_file(device.path("long.skb"), contents_of(Material::get().bundle("2.0.0")) + "more");
                   return std::vector<std::string>{"install", device.path("long.skb")};
                 },
                 4,
@@ -76,7 +76,7 @@ INSTANTIATE_TEST_SUITE_P(
         Refusal{"TrailingZeros",
                 [](DeviceRig& device) {
                   write_file(device.path("long.skb"),
-                             read_file(Material::get().bundle("2.0.0")) + std::string(512, '\0'));
+                             contents_of(Material::get().bundle("2.0.0")) + std::string(512, '\0'));
                   return std::vector<std::string>{"install", device.path("long.skb")};
                 },
                 4,
@@ -202,7 +202,7 @@ TEST(RefusesBundle, WithAFlippedByteInAFrame) {
 TEST(RefusesBundle, TruncatedAnywhere) {
   if (!may_mount()) GTEST_SKIP() << "loop devices and mounts need root";
   DeviceRig device;
-  const std::string whole = read_file(Material::get().bundle("2.0.0"));
+  const std::string whole = contents_of(Material::get().bundle("2.0.0"));
   std::vector<std::uint64_t> places;
   const auto boundaries = BundleFile::read(Material::get().bundle("2.0.0")).boundaries();
   for (std::size_t i = 0; i < boundaries.size(); ++i) {

@@ -38,7 +38,7 @@ TEST_P(SyncSweep, InstallNeverSucceedsWhenASyncFails) {
   DeviceRig device;
   const Fingerprint original = device.protected_files();
   const std::string slot_a = device.slot_hash('A');
-  const std::string environment = read_file(device.environment_file());
+  const std::string environment = contents_of(device.environment_file());
   int failed = 0;
   int in_memory_only = 0;
   for (int nth = 1; nth <= kSyncsMax; ++nth) {
@@ -46,14 +46,14 @@ TEST_P(SyncSweep, InstallNeverSucceedsWhenASyncFails) {
     // strace counts for each thread by itself; the syncs of an install all come from one.
     const Answer answer = run_program(
         traced(device, {"-e", "trace=" + call, "-e", "inject=" + call + ":error=EIO:when=" + std::to_string(nth)}));
-    const bool met = read_file(device.path("trace")).find("(INJECTED)") != std::string::npos;
+    const bool met = contents_of(device.path("trace")).find("(INJECTED)") != std::string::npos;
     if (!met) {
       EXPECT_EQ(answer.outcome(), "armed") << answer.story();
       break;
     }
     // libubootenv composes in a file in memory, and syncs that. There is no storage below it that could lose anything.
     const bool in_memory =
-        line_with(read_file(device.path("trace")), "(INJECTED)").find("/memfd:") != std::string::npos;
+        line_with(contents_of(device.path("trace")), "(INJECTED)").find("/memfd:") != std::string::npos;
     if (in_memory) {
       ++in_memory_only;
     } else {
@@ -95,7 +95,7 @@ TEST(SyncCalls, AreThoseOfTheSweep) {
   DeviceRig device;
   const Answer answer = run_program(traced(device, {"-e", "trace=fsync,fdatasync,syncfs,sync_file_range,msync"}));
   ASSERT_EQ(answer.exit_status, 0) << answer.story();
-  const std::string trace = read_file(device.path("trace"));
+  const std::string trace = contents_of(device.path("trace"));
   // Those that the sweep above does not let fail must not occur.
   EXPECT_EQ(trace.find("sync_file_range("), std::string::npos);
   EXPECT_EQ(trace.find("msync("), std::string::npos);

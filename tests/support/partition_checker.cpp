@@ -3,13 +3,12 @@
 #include <algorithm>
 #include <cstdio>
 #include <filesystem>
-#include <fstream>
-#include <iterator>
 #include <map>
 #include <sstream>
 #include <stdexcept>
 
 #include "tests/support/device_checker.hpp"
+#include "tests/support/file_contents.hpp"
 #include "tests/support/log_lines.hpp"
 
 namespace slotkeeper::test {
@@ -30,9 +29,7 @@ std::string entry(const std::string& stream, std::uint64_t number) {
 
 std::string contents_of_segment(const std::filesystem::path& path) {
   if (path.extension() == ".zst") return output_of("zstd -dcq '" + path.string() + "'");
-  std::ifstream in(path, std::ios::binary);
-  if (!in) throw std::runtime_error("cannot read it");
-  return {std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>()};
+  return contents_of(path.string());
 }
 
 struct Segment {

@@ -91,12 +91,6 @@ void append_file(const std::string& path, const std::string& contents) {
   if (!out) throw std::runtime_error("cannot write " + path);
 }
 
-std::string contents_of(const std::string& path) {
-  std::ifstream in(path, std::ios::binary);
-  if (!in) throw std::runtime_error("cannot read " + path);
-  return {std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>()};
-}
-
 void put_attribute(const std::string& path, const std::string& name, const std::string& value) {
   check(::lsetxattr(path.c_str(), name.c_str(), value.data(), value.size(), 0), "setxattr " + name + " of " + path);
 }

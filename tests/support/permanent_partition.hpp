@@ -8,6 +8,7 @@
 
 #include "partitions/io/storage.hpp"
 #include "partitions/permanent/classes.hpp"
+#include "tests/support/file_contents.hpp"
 #include "tests/support/loop_device.hpp"
 #include "tests/support/temporary_directory.hpp"
 
@@ -65,7 +66,6 @@ class PermanentPartition {
 // All of these throw when the system refuses.
 void put_file(const std::string& path, const std::string& contents);
 void append_file(const std::string& path, const std::string& contents);
-[[nodiscard]] std::string contents_of(const std::string& path);
 void put_attribute(const std::string& path, const std::string& name, const std::string& value);
 void drop_attribute(const std::string& path, const std::string& name);
 void put_time(const std::string& path, std::int64_t seconds, std::int64_t nanoseconds);

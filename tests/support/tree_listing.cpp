@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cstdio>
 #include <dirent.h>
-#include <fstream>
 #include <iterator>
 #include <stdexcept>
 #include <sys/stat.h>
@@ -13,6 +12,7 @@
 #include <vector>
 
 #include "partitions/digest.hpp"
+#include "tests/support/file_contents.hpp"
 
 namespace slotkeeper::test {
 namespace {
@@ -88,8 +88,7 @@ class Listing {
     }
     line += attributes_of(full);
     if (S_ISREG(facts.st_mode)) {
-      std::ifstream in(full, std::ios::binary);
-      const std::string contents((std::istreambuf_iterator<char>(in)), std::istreambuf_iterator<char>());
+      const std::string contents = contents_of(full);
       line += " size=" + std::to_string(contents.size()) + " sha256=" + sha256(io::as_bytes(contents)).hex();
     } else if (S_ISLNK(facts.st_mode)) {
       std::vector<char> target(4096);

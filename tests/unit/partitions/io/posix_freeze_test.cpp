@@ -10,6 +10,7 @@
 #include <gtest/gtest.h>
 
 #include "partitions/io/storage.hpp"
+#include "tests/support/file_contents.hpp"
 #include "tests/support/live_writer.hpp"
 #include "tests/support/loop_device.hpp"
 #include "tests/support/temporary_directory.hpp"
@@ -23,11 +24,6 @@ using testing::HasSubstr;
 
 // How much later than it could a writer may come on a machine that has other things to do.
 constexpr auto kSlack = 1500ms;
-
-std::string text_of(const std::string& path) {
-  std::ifstream file(path);
-  return {std::istreambuf_iterator<char>(file), {}};
-}
 
 [[maybe_unused]] std::string line_of(const std::string& text, const std::string& beginning) {
   const std::size_t at = text.find(beginning);
@@ -235,16 +231,16 @@ TEST_F(PosixFreeze, LivesOnItsOwn) {
   std::size_t open = 0;
   for (const auto& entry : std::filesystem::directory_iterator(folder + "/fd")) open += entry.exists() || true;
   EXPECT_EQ(open, 3u) << "a descriptor of the engine was kept, and with it its locks";
-  EXPECT_THAT(text_of(folder + "/comm"), HasSubstr("slotkeeper-frz"));
+  EXPECT_THAT(test::contents_of(folder + "/comm"), HasSubstr("slotkeeper-frz"));
 #if !defined(__SANITIZE_ADDRESS__)  // whose runtime makes mlockall a no-op
-  EXPECT_EQ(line_of(text_of(folder + "/status"), "VmLck:").find(" 0 kB"), std::string::npos)
-      << line_of(text_of(folder + "/status"), "VmLck:");
+  EXPECT_EQ(line_of(test::contents_of(folder + "/status"), "VmLck:").find(" 0 kB"), std::string::npos)
+      << line_of(test::contents_of(folder + "/status"), "VmLck:");
 #endif
   // Where the machine lets us make control groups at all.
   const auto mounts = storage_->mounts();
   for (const Mount& mount : mounts.assume_value()) {
     if (mount.filesystem != "cgroup2" || ::access(mount.mount_point.c_str(), W_OK) != 0) continue;
-    EXPECT_THAT(text_of(folder + "/cgroup"), HasSubstr("/slotkeeper-freezer"));
+    EXPECT_THAT(test::contents_of(folder + "/cgroup"), HasSubstr("/slotkeeper-freezer"));
   }
   expect_end(*held, FreezeEnd::asked);
 }
