@@ -99,7 +99,8 @@ class Directory {
   }
   /// Durable: the names in this directory. Not those below its subdirectories.
   [[nodiscard]] Result<void> sync(Caller caller = Caller::current()) { return do_sync(caller); }
-  /// Durable: everything on the filesystem of this directory (syncfs).
+  /// Durable: everything on the filesystem of this directory (syncfs). `sync_failed` also where a commit of anybody's
+  /// failed before, which a syncfs alone may not tell.
   [[nodiscard]] Result<void> sync_filesystem(Caller caller = Caller::current()) { return do_sync_filesystem(caller); }
   [[nodiscard]] Result<SpaceFacts> space(Caller caller = Caller::current()) { return do_space(caller); }
   [[nodiscard]] Result<void> close(Caller caller = Caller::current()) { return do_close(caller); }

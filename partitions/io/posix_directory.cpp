@@ -1,5 +1,7 @@
 // A directory behind a descriptor. Paths of several components are resolved by openat2 up to the last one, which the
 // *at calls then act on without following it.
+#include <algorithm>
+#include <array>
 #include <cstdio>
 #include <dirent.h>
 #include <fcntl.h>
@@ -200,8 +202,10 @@ class PosixDirectory final : public Directory {
     return call_failed("fsync", name_, errno).with_code(Errc::sync_failed);
   }
   Result<void> do_sync_filesystem(Caller) override {
-    if (::syncfs(descriptor_.number()) == 0) return success();
-    return call_failed("syncfs", name_, errno).with_code(Errc::sync_failed);
+    if (::syncfs(descriptor_.number()) != 0) {
+      return call_failed("syncfs", name_, errno).with_code(Errc::sync_failed);
+    }
+    return check_takes_changes();
   }
 
   Result<SpaceFacts> do_space(Caller) override {
@@ -234,6 +238,18 @@ class PosixDirectory final : public Directory {
     std::string last;
     [[nodiscard]] int parent() const { return between.is_open() ? between.number() : own; }
   };
+
+  /// Syncs of a filesystem that gave up may return 0: the kernel begins the commit, and one that has failed before it
+  /// comes to wait for it is not told. A new change is refused from then on; a file without a name is one that leaves
+  /// nothing. Where there can be none for another reason (no such files, no room, a directory made immutable), the sync
+  /// is believed.
+  [[nodiscard]] Result<void> check_takes_changes() const {
+    const Descriptor nameless(::openat(descriptor_.number(), ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600));
+    if (nameless.is_open()) return success();
+    constexpr std::array kBelieved = {ENOSPC, EDQUOT, EOPNOTSUPP, EISDIR, EINVAL, ENOENT, EPERM, EACCES};
+    if (std::ranges::find(kBelieved, errno) != kBelieved.end()) return success();
+    return call_failed("open O_TMPFILE after syncfs", name_, errno).with_code(Errc::sync_failed);
+  }
 
   [[nodiscard]] std::string full_name(const std::string& path) const {
     return path == "." ? name_ : name_ + "/" + path;

@@ -114,7 +114,9 @@ void SceneRig::run_fault(const FaultKind& kind, SweepResult& result) {
     if (!outcome.has_value() && !is_storage_error(outcome.assume_error().code)) {
       problems.push_back("it says " + describe(outcome.assume_error()));
     }
-    if (outcome.has_value() && !kind.is_silent && kind.rule.call != DiskCall::read) {
+    const bool is_survived =
+        filesystem_.survives_a_failed_write && kind.rule.call == DiskCall::write && kind.rule.count == 1;
+    if (outcome.has_value() && !kind.is_silent && kind.rule.call != DiskCall::read && !is_survived) {
       problems.emplace_back("it reports success, although a write or a flush has failed");
     }
     const Promised promised = [&](const std::string& promise) { return promises.contains(promise); };

@@ -37,6 +37,7 @@ Filesystem make_btrfs_kind() {
           .make = {"mkfs.btrfs", "-q", "-f"},
           .mount_options = "commit=300,nodiscard",
           .look = {"btrfs", "check", "--readonly"},
+          .survives_a_failed_write = true,
           .tear_unit_min = 4096};
 }
 

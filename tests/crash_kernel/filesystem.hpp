@@ -14,6 +14,8 @@ struct Filesystem {
   std::string mount_options;           ///< no commit by the clock, no discard: the same run makes the same log
   std::vector<std::string> look;       ///< fails where there is damage
   std::vector<std::string> mend = {};  ///< before a second mount where the first failed; nothing: it must not fail
+  /// It keeps two copies of its own blocks, and goes on with one.
+  bool survives_a_failed_write = false;
   /// What it needs a disk to write at once or not at all.
   std::uint64_t tear_unit_min = 512;
 

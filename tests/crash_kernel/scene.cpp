@@ -36,13 +36,25 @@ bool Scene::verify_finds_damage(const Machine& machine) {
   return !inventory.has_value() || inventory.assume_value().config_root != root_;
 }
 
-std::vector<std::string> scene_names() {
-  return {"compaction", "compression", "compression_in_place", "securing", "restore", "store", "environment"};
+std::string name_of(const SceneOnDisk& one) {
+  return one.filesystem == "ext4" ? one.scene : one.filesystem + "_" + one.scene;
 }
+void PrintTo(const SceneOnDisk& one, std::ostream* into) { *into << name_of(one); }
 
-/// Compression in place is left out: btrfs writes everything elsewhere, and needs room for it.
-std::vector<std::string> scene_names_of_any_filesystem() {
-  return {"compaction", "compression", "securing", "restore"};
+std::vector<SceneOnDisk> scenes_on_disks() {
+  std::vector<SceneOnDisk> all;
+  for (const char* const scene :
+       {"compaction", "compression", "compression_in_place", "securing", "restore", "store", "environment"}) {
+    all.push_back({"ext4", scene});
+  }
+  for (const char* const filesystem : {"xfs", "btrfs"}) {
+    for (const char* const scene : {"compaction", "compression", "securing", "restore"}) {
+      all.push_back({filesystem, scene});
+    }
+  }
+  // Not on btrfs, which writes everything elsewhere and needs room for it.
+  all.push_back({"xfs", "compression_in_place"});
+  return all;
 }
 
 std::unique_ptr<Scene> make_scene(const std::string& name) {

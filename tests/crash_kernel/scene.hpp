@@ -4,6 +4,7 @@
 
 #include <functional>
 #include <memory>
+#include <ostream>
 #include <string>
 #include <vector>
 
@@ -92,10 +93,17 @@ class Scene {
 [[nodiscard]] std::unique_ptr<Scene> make_store_scene();
 /// Repair of a damaged copy of the boot environment, and each state of an update in both.
 [[nodiscard]] std::unique_ptr<Scene> make_environment_scene();
-[[nodiscard]] std::vector<std::string> scene_names();
-/// Those that have to do with the permanent partition's filesystem, and that every kind of it can do.
-[[nodiscard]] std::vector<std::string> scene_names_of_any_filesystem();
 [[nodiscard]] std::unique_ptr<Scene> make_scene(const std::string& name);
+
+struct SceneOnDisk {
+  std::string filesystem;
+  std::string scene;
+};
+/// Full names with xfs and btrfs; alone, a scene's is on ext4.
+[[nodiscard]] std::string name_of(const SceneOnDisk& one);
+void PrintTo(const SceneOnDisk& one, std::ostream* into);
+/// All scenes on ext4; on the others those that have to do with the permanent partition.
+[[nodiscard]] std::vector<SceneOnDisk> scenes_on_disks();
 
 /// Configuration, state and numbered logs that all scenes have.
 void fill_partition(const std::string& root, std::uint64_t seed);
