@@ -2,6 +2,7 @@
 #include "engine/transaction/commands/commands.hpp"
 #include "engine/transaction/compacting.hpp"
 #include "engine/transaction/hooks.hpp"
+#include "engine/transaction/restart.hpp"
 #include "engine/transaction/update_transaction.hpp"
 
 namespace slotkeeper {
@@ -71,7 +72,7 @@ CommandResult run_install(Device& device, const InstallRequest& request) {
                        "Version " + device.record->image.version + " is installed in " +
                            slot_text(device.record->target) + " and is tried at the next restart.");
   if (request.reboot) {
-    auto rebooted = reboot_device(device);
+    auto rebooted = restart_device(device);
     if (!rebooted.has_value()) {
       device.sink().notice("the device could not be restarted: " + rebooted.assume_error().message);
     }
