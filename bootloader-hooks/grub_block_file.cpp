@@ -144,7 +144,8 @@ Result<void> GrubBlockFile::check_file() {
   SK_TRY(directory->close());
   if (!status.has_value()) {
     if (status.assume_error().os_errno == ENOENT) return success();
-    return std::move(status).as_failure();
+    if (status.assume_error().os_errno != EXDEV) return std::move(status).as_failure();
+    return make_error(Errc::config, path_ + ": is mounted by itself, so it is another file than the one GRUB finds");
   }
   if (status.assume_value().type == io::EntryType::symlink) {
     return make_error(Errc::config, path_ + ": is a symbolic link; name the file itself");
