@@ -28,7 +28,7 @@ struct Configuration {
 
   BootBackend boot_backend = BootBackend::uboot;
   std::string fw_env_config = "/etc/fw_env.config";
-  std::string grubenv;
+  std::string grubenv = "/boot/grub/grubenv";
   std::string boot_command;
   std::uint32_t attempts = 3;
 

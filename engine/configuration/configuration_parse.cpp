@@ -122,14 +122,17 @@ Result<void> read_boot(const TomlTable& document, Configuration& configuration) 
     configuration.boot_backend = BootBackend::uboot;
   } else if (backend == "custom") {
     configuration.boot_backend = BootBackend::custom;
-  } else if (backend == "grub" || backend == "efi") {
+  } else if (backend == "grub") {
+    configuration.boot_backend = BootBackend::grub;
+  } else if (backend == "efi") {
     return boot.wrong("backend", not_yet("\"" + backend + "\""), Errc::not_supported_yet);
   } else {
     return boot.wrong("backend", "\"" + backend + R"(" is none of "uboot", "grub", "efi", "custom")");
   }
-  if (boot.has("grubenv")) return boot.wrong("grubenv", not_yet("the GRUB environment"), Errc::not_supported_yet);
   SK_TRY_ASSIGN(auto fw_env_config, boot.path("fw-env-config"));
   take(configuration.fw_env_config, fw_env_config);
+  SK_TRY_ASSIGN(auto grubenv, boot.path("grubenv"));
+  take(configuration.grubenv, grubenv);
   SK_TRY_ASSIGN(auto command, boot.path("command"));
   if (!command && configuration.boot_backend == BootBackend::custom)
     return boot.wrong("command", "is missing; the backend \"custom\" needs it");

@@ -129,6 +129,10 @@ Result<std::unique_ptr<boot::BootControl>> make_boot_control(EngineSettings& set
     return boot::make_custom_control(settings.storage, settings.host,
                                      {.command = configuration.boot_command, .attempts = configuration.attempts});
   }
+  if (configuration.boot_backend == BootBackend::grub) {
+    return boot::make_grub_control(settings.storage,
+                                   {.grubenv = configuration.grubenv, .attempts = configuration.attempts});
+  }
   return boot::make_uboot_control(settings.storage,
                                   {.fw_env_config = configuration.fw_env_config, .attempts = configuration.attempts});
 }

@@ -319,12 +319,8 @@ TEST(ParseConfiguration, RefusesClassesThatCannotWork) {
 
 TEST(ParseConfiguration, AnswersNotSupportedYetForWhatLaterVersionsBring) {
   const std::tuple<std::string Sections::*, const char*, const char*> cases[] = {
-      {kBoot, "[boot]\nbackend = \"grub\"\n",
-       "system.toml:10: boot.backend: \"grub\" is not supported yet by this version"},
       {kBoot, "[boot]\nbackend = \"efi\"\n",
        "system.toml:10: boot.backend: \"efi\" is not supported yet by this version"},
-      {kBoot, "[boot]\nbackend = \"uboot\"\ngrubenv = \"/boot/grub/grubenv\"\n",
-       "system.toml:11: boot.grubenv: the GRUB environment is not supported yet by this version"},
       {kTrust, "[trust]\nanchors = \"/t\"\ncrl = \"/c\"\n",
        "system.toml:15: trust.crl: a revocation list is not supported yet by this version"},
       {kTrust, "[trust]\nanchors = \"/t\"\nsignatures-required = 2\n",
