@@ -129,6 +129,11 @@ Result<std::unique_ptr<boot::BootControl>> make_boot_control(EngineSettings& set
     return boot::make_custom_control(settings.storage, settings.host,
                                      {.command = configuration.boot_command, .attempts = configuration.attempts});
   }
+  if (configuration.boot_backend == BootBackend::efi) {
+    if (configuration.efi_loader == EfiLoader::firmware) return boot::make_firmware_boot_control(settings.storage, {});
+    return boot::make_systemd_boot_control(
+        settings.storage, {.partition = configuration.efi_partition, .attempts = configuration.attempts});
+  }
   return boot::make_uboot_control(settings.storage,
                                   {.fw_env_config = configuration.fw_env_config, .attempts = configuration.attempts});
 }
