@@ -41,7 +41,7 @@ struct EntryCounter {
 struct EntryName {
   SlotId slot = SlotId::a;
   EntryKind kind = EntryKind::rest;
-  EntryCounter counter;  ///< of a trial entry
+  EntryCounter counter = {};  ///< of a trial entry
   bool operator==(const EntryName&) const = default;
 };
 

@@ -81,7 +81,10 @@ class Planner {
   /// A slot whose rest entry is visible needs no trial entry.
   void hide_doubles() {
     for (const SlotId slot : kSlots) {
-      if (entry(slot, EntryKind::rest).is_visible()) hide(slot, EntryKind::trial);
+      const FoundEntry& trial = entry(slot, EntryKind::trial);
+      if (!trial.is_visible() || !entry(slot, EntryKind::rest).is_visible()) continue;
+      if (!trial.is_used_up()) show(slot, EntryKind::rest, *lowest_key(slot));
+      hide(slot, EntryKind::trial);
     }
   }
 
@@ -185,7 +188,9 @@ class Planner {
     const EntryCounter full{.left = attempts_, .done = 0};
     if (trial.counter == full && plan_.after[slot].spares.empty()) return;
     if (trial.is_visible()) {
-      show(slot, EntryKind::rest, trial.text->key);
+      // Used up it comes last, so that hiding it changes nothing unless there is nothing else.
+      const bool counts = !trial.is_used_up() || listed_entries(plan_.after).size() == 1;
+      if (counts) show(slot, EntryKind::rest, lowest_key(slot).value_or(trial.text->key));
       hide(slot, EntryKind::trial);
     }
     set_spares_aside(slot);
@@ -224,7 +229,7 @@ class Planner {
                   EntryKind first_kind) {
     const FoundEntry& trial = entry(slot, EntryKind::trial);
     const bool is_counted = trial.is_visible() && !entry(slot, EntryKind::rest).is_visible() && wanted.tries_left &&
-                            trial.counter.left == wanted.tries_left;
+                            trial.counter.left == wanted.tries_left && plan_.after[slot].spares.empty();
     const EntryKind kind = is_counted ? EntryKind::trial : EntryKind::rest;
     const FoundEntry& found = entry(slot, kind);
     if (!found.is_visible() || (found.text->key <= front.key && !found.is_used_up())) {
