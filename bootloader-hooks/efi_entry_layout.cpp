@@ -206,22 +206,49 @@ class Planner {
     }
     return lowest;
   }
+  /// Another key for a visible entry. Where it is the only one of its slot the other one stands in meanwhile, so that
+  /// not even a sector that is spoilt by the cut takes the slot away.
+  void rekey(SlotId slot, EntryKind kind, std::uint32_t key) {
+    if (entry(slot, kind).text->key == key) return;
+    const bool is_alone = !entry(slot, other_kind(kind)).is_visible();
+    if (is_alone && kind == EntryKind::rest) give_tries(slot);
+    if (is_alone) show(slot, other_kind(kind), key);
+    show(slot, kind, key);
+    if (is_alone) hide(slot, other_kind(kind));
+  }
   void move(SlotId slot, std::uint32_t key) {
     for (const EntryKind kind : kKinds) {
-      if (entry(slot, kind).is_visible()) show(slot, kind, key);
+      if (entry(slot, kind).is_visible()) rekey(slot, kind, key);
     }
   }
 
-  /// Makes this entry visible and puts it in front of all of the other slot. The last step it makes is the switch.
+  /// Makes this entry visible, and the first one. The last step it makes is the switch.
   void make_first(SlotId slot, EntryKind kind) {
     const FoundEntry& found = entry(slot, kind);
-    const auto others = lowest_key(other(slot));
-    if (found.is_visible() && !found.is_used_up() && (!others || found.text->key < *others)) return;
-    if (!others) return show(slot, kind, kKeyMiddle);
+    const SlotId second = other(slot);
+    const auto others = lowest_key(second);
+    if (!others) {
+      if (!found.is_visible() || found.is_used_up()) show(slot, kind, kKeyMiddle);
+      return;
+    }
+    if (found.is_visible() && !found.is_used_up()) {
+      if (found.text->key < *others) return;
+      // What is in front goes behind it; the entry that is to start stays as it is.
+      if (found.text->key == kEntryKeyMax) {
+        if (*others > kEntryKeyMin) return rekey(slot, kind, *others - 1);
+        rekey(slot, kind, kKeyMiddle);
+      }
+      for (const EntryKind in_front : kKinds) {
+        if (entry(second, in_front).is_visible() && entry(second, in_front).text->key <= found.text->key) {
+          show(second, in_front, found.text->key + 1);
+        }
+      }
+      return;
+    }
     if (*others > kEntryKeyMin) return show(slot, kind, *others - 1);
     // No room in front. Everything moves back, so that what is first stays so.
     if (listed_entries(plan_.after).front().slot != slot) move(slot, kKeyBack);
-    move(other(slot), kKeyMiddle);
+    move(second, kKeyMiddle);
     show(slot, kind, kKeyMiddle - 1);
   }
 
@@ -233,7 +260,7 @@ class Planner {
     const EntryKind kind = is_counted ? EntryKind::trial : EntryKind::rest;
     const FoundEntry& found = entry(slot, kind);
     if (!found.is_visible() || (found.text->key <= front.key && !found.is_used_up())) {
-      if (front.key == kEntryKeyMax) show(first, first_kind, kKeyMiddle);
+      if (front.key == kEntryKeyMax) rekey(first, first_kind, kKeyMiddle);
       show(slot, kind, entry(first, first_kind).text->key + 1);
     }
     hide(slot, other_kind(kind));

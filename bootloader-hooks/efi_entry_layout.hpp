@@ -11,7 +11,7 @@
 //   armed(B)                    R(a) visible 50, T(b)+3 visible 49    R(b) hidden
 //   trial of B, tries used      the same with T(b)+2-1
 //   confirmed(B)                R(a) visible 50, R(b) visible 49      T(b) hidden, its tries given back
-//   at_rest(A) in a trial of B  R(a) visible 49, T(b)+2-1 visible 50
+//   at_rest(A) in a trial of B  R(a) visible 50, T(b)+2-1 visible 51
 //
 // Every step is one of: overwrite one entry in place (one sector, same length: atomic), rename a hidden trial entry,
 // create a missing entry, hidden. What each whole state takes, and what a cut leaves:
@@ -21,11 +21,11 @@
 //               entry; between (2) and (3): `behind`.
 //   rolled_back (1) T(b) hidden: the original is first. (2), (3) R(b) hidden if it was not, T(b) renamed.
 //   only_slot   the same. Nothing of the target is written before this has returned.
-//   at_rest     (1) R(slot) in front. Where the other one has the lowest key there is (01), both move back first, the
-//   one
-//               that is behind before the one that is in front.
-// At each of these instants the first entry is that of the old primary or that of the new one, and no slot is visible
-// that neither the old nor the new state has in its order.
+//   at_rest     (1) what is in front of the slot goes behind it, the other slot's entry by one write.
+// A key is lowered by one with each update. At 01 both slots move back first, the one behind before the one in front;
+// an entry that is its slot's only visible one is never rewritten without the slot's other entry standing in for it. At
+// each of these instants the first entry is that of the old primary or that of the new one, no slot is visible that
+// neither the old nor the new state has in its order, and this is so even where a cut spoils the sector in flight.
 #pragma once
 
 #include <array>

@@ -167,6 +167,11 @@ TEST(EfiEntryLayoutCrash, EveryStepOfEveryStoreLeavesTheOldPrimaryOrTheNewOne) {
       for (const SlotId slot : wanted.order) allowed.insert(std::string(name_of(slot)));
       bool switched = old_first == new_first;
       for (const EntryStep& step : plan.steps) {
+        if (step.kind == EntryStep::Kind::write) {
+          EntryFiles spoilt = files;
+          spoilt[step.file_name] = "spoilt by the cut";
+          ASSERT_TRUE(started(spoilt) == old_first || started(spoilt) == new_first) << step.file_name;
+        }
         ASSERT_NO_FATAL_FAILURE(carry_out(files, step));
         const std::string first = started(files);
         ASSERT_TRUE(first == old_first || first == new_first)
