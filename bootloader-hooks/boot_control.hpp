@@ -79,6 +79,14 @@ struct CustomSettings {
   std::string command;  ///< executable, called with a verb
   std::uint32_t attempts = 3;
 };
+struct SystemdBootSettings {
+  std::string partition;  ///< where the EFI system partition (or XBOOTLDR) with loader/entries is mounted
+  std::uint32_t attempts = 3;
+  std::string variables = "/sys/firmware/efi/efivars";  ///< another place in tests only
+};
+struct FirmwareBootSettings {
+  std::string variables = "/sys/firmware/efi/efivars";  ///< another place in tests only
+};
 
 /// Errors: config (fw_env.config missing, malformed, or with one copy only).
 [[nodiscard]] Result<std::unique_ptr<BootControl>> make_uboot_control(io::Storage& storage, UbootSettings settings);
@@ -88,5 +96,11 @@ struct CustomSettings {
 /// Errors: config (missing, not executable, or writable by others than root).
 [[nodiscard]] Result<std::unique_ptr<BootControl>> make_custom_control(io::Storage& storage, io::Host& host,
                                                                        CustomSettings settings);
+/// Errors: config (no loader/entries on the partition).
+[[nodiscard]] Result<std::unique_ptr<BootControl>> make_systemd_boot_control(io::Storage& storage,
+                                                                             SystemdBootSettings settings);
+/// Errors: config (the EFI variables cannot be listed).
+[[nodiscard]] Result<std::unique_ptr<BootControl>> make_firmware_boot_control(io::Storage& storage,
+                                                                              FirmwareBootSettings settings);
 
 }  // namespace slotkeeper::boot
