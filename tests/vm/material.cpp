@@ -31,6 +31,7 @@ std::string chosen_or(const char* variable, const char* otherwise) {
 /// of another build, by these variables.
 std::string program() { return chosen_or("SLOTKEEPER_PROGRAM", SLOTKEEPER_PROGRAM); }
 std::string log_writer() { return chosen_or("SLOTKEEPER_LOG_WRITER", SLOTKEEPER_LOG_WRITER); }
+std::string material_folder() { return chosen_or("SLOTKEEPER_VM_MATERIAL", SLOTKEEPER_VM_MATERIAL); }
 
 /// Held by the process that makes something; gone with it.
 class MakeLock {
@@ -57,7 +58,7 @@ std::string stamp_of(const std::string& path) {
 std::string stamp() {
   std::string text = stamp_of(program()) + stamp_of(log_writer());
   const std::string sources = SLOTKEEPER_SOURCE_DIR;
-  std::vector<std::string> files = {sources + "/tests/vm/make-images"};
+  std::vector<std::string> files = {sources + "/tests/vm/make-images", sources + "/tests/vm/material.cpp"};
   for (const char* folder : {"/tests/vm/guest", "/tests/vm/bootloaders", "/bootloader-hooks/scripts"}) {
     for (const auto& entry : std::filesystem::recursive_directory_iterator(sources + folder)) {
       if (entry.is_regular_file()) files.push_back(entry.path());
@@ -85,17 +86,17 @@ std::string name_of(DiskState state) {
 }  // namespace
 
 Material::Material(std::string bootloader)
-    : bootloader_(std::move(bootloader)), folder_(std::string(SLOTKEEPER_VM_MATERIAL) + "/" + bootloader_) {}
+    : bootloader_(std::move(bootloader)), folder_(material_folder() + "/" + bootloader_) {}
 
 const Material& Material::of(const std::string& bootloader) {
   static std::map<std::string, Material> known;
   const auto found = known.find(bootloader);
   if (found != known.end()) return found->second;
   Material material(bootloader);
-  std::filesystem::create_directories(SLOTKEEPER_VM_MATERIAL);
+  std::filesystem::create_directories(material_folder());
   {
     // One lock for all bootloaders: they share the kernel.
-    const MakeLock lock(std::string(SLOTKEEPER_VM_MATERIAL) + "/lock");
+    const MakeLock lock(material_folder() + "/lock");
     const std::string made_for = material.folder_ + "/made-for";
     if (!std::filesystem::exists(made_for) || contents_of(made_for) != stamp()) {
       std::filesystem::remove_all(material.folder_);
