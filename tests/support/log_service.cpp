@@ -11,14 +11,13 @@
 #include <filesystem>
 #include <fstream>
 #include <optional>
-#include <sstream>
 #include <stdexcept>
 #include <sys/mman.h>
 #include <sys/statvfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "tests/support/loop_device.hpp"
+#include "tests/support/log_lines.hpp"
 
 namespace slotkeeper::test {
 namespace {
@@ -188,15 +187,7 @@ std::string contents_of_log(const std::string& folder, const std::string& name, 
     if (segments[i].first == segments[i - 1].first) problem = segments[i].second + " is there twice";
   }
   std::string all;
-  const auto add = [&](const std::string& file) {
-    if (file.ends_with(".zst")) {
-      all += run_tool({"zstdcat", folder + "/" + file});
-      return;
-    }
-    std::ostringstream text;
-    text << std::ifstream(folder + "/" + file, std::ios::binary).rdbuf();
-    all += text.str();
-  };
+  const auto add = [&](const std::string& file) { all += read_log(folder + "/" + file); };
   for (const auto& [number, file] : segments) add(file);
   if (std::filesystem::exists(folder + "/" + name + ".log")) add(name + ".log");
   return all;
@@ -256,6 +247,8 @@ std::string log_line(std::uint64_t number, const std::string& text) {
   std::snprintf(tail, sizeof tail, " sum=%08x\n", checksum(line));
   return line + tail;
 }
+
+std::string service_log_line(std::uint64_t number, const std::string& name) { return log_line(number, text_of(name)); }
 
 std::string log_problem(const std::string& folder, const std::string& name, std::uint64_t first, std::uint64_t last) {
   std::string problem;

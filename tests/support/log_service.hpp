@@ -55,6 +55,8 @@ class LogService {
 
 /// Lines of such a log: "000000042 text sum=XXXXXXXX\n".
 [[nodiscard]] std::string log_line(std::uint64_t number, const std::string& text);
+/// The line that the log service of this name writes.
+[[nodiscard]] std::string service_log_line(std::uint64_t number, const std::string& name);
 /// What is wrong with a log whose lines `first` to `last` must be there exactly once and in order.
 [[nodiscard]] std::string log_problem(const std::string& folder, const std::string& name, std::uint64_t first,
                                       std::uint64_t last);
