@@ -32,6 +32,8 @@ struct BootReading {
   /// writes of a store, or a bootloader that counted. GRUB: our variables lie so that a store would not be atomic,
   /// after other tools or a cut while they were moved. No damage; `repair` and the next `store` bring it up to date.
   bool behind_copy = false;
+  /// Why the next store would fail although the environment reads well, as a sentence; empty: it would not.
+  std::string obstacle = {};
 };
 
 /// Errors: boot_environment (no valid copy), io_error, sync_failed, readback_mismatch, busy (locked by another tool).

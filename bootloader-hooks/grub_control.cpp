@@ -32,13 +32,7 @@ namespace slotkeeper::boot {
 namespace {
 
 constexpr std::chrono::milliseconds kRetryAfter{10};
-
-/// The steps to rearrange or rewrite a block that needs it; empty where it needs none or has no room.
-std::vector<GrubBlock> mending_steps(const GrubBlock& block) {
-  auto steps = plan_grub_steps(block, {});
-  if (!steps.has_value()) return {};
-  return std::move(steps).assume_value();
-}
+constexpr std::string_view kLongestMark = "0123456789abcdef";
 
 class GrubControl final : public BootControl {
  public:
@@ -65,11 +59,14 @@ class GrubControl final : public BootControl {
     SK_TRY_ASSIGN(auto lock, take_lock());
     SK_TRY_ASSIGN(const GrubBlock block, file_.read());
     SK_TRY(lock.release());
-    const bool is_whole = is_whole_grub_block(block);
-    const bool can_be_mended = !mending_steps(block).empty();
-    return BootReading{.state = grub_state_of(read_grub_variables(block), traits_.attempts),
-                       .damaged_copy = !is_whole,
-                       .behind_copy = is_whole && is_scattered(block) && can_be_mended};
+    BootReading reading;
+    reading.state = grub_state_of(read_grub_variables(block), traits_.attempts);
+    reading.damaged_copy = !is_whole_grub_block(block);
+    // The longest of all states: where it has room every other one has.
+    const BootState longest = armed(reading.state, SlotId::a, traits_.attempts, kLongestMark);
+    if (auto steps = plan(block, &longest); !steps.has_value()) reading.obstacle = steps.assume_error().message;
+    reading.behind_copy = !reading.damaged_copy && reading.obstacle.empty() && is_scattered(block);
+    return reading;
   }
 
   [[nodiscard]] Result<void> store(const BootState& wanted) override { return write(&wanted); }

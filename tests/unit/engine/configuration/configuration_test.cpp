@@ -257,6 +257,8 @@ INSTANTIATE_TEST_SUITE_P(
                 "system.toml:10: boot.backend: \"lilo\" is none of \"uboot\", \"grub\", \"efi\", \"custom\""},
         Refusal{"efiLoader", kBoot, "[boot]\nbackend = \"efi\"\nefi-loader = \"grub\"\n",
                 "system.toml:11: boot.efi-loader: \"grub\" is neither \"systemd-boot\" nor \"firmware\""},
+        Refusal{"grubenvRelative", kBoot, "[boot]\nbackend = \"grub\"\ngrubenv = \"grubenv\"\n",
+                "system.toml:11: boot.grubenv: \"grubenv\" is a relative path, it must begin with '/'"},
         Refusal{"attemptsLow", kBoot, "[boot]\nbackend = \"uboot\"\nattempts = 0\n",
                 "system.toml:11: boot.attempts: 0 is not between 1 and 9"},
         Refusal{"attemptsHigh", kBoot, "[boot]\nbackend = \"uboot\"\nattempts = 10\n",
@@ -290,6 +292,21 @@ INSTANTIATE_TEST_SUITE_P(
 
 std::string permanent_with_class(const std::string& body) {
   return "[permanent]\npath = \"/p\"\n[[permanent.class]]\n" + body;
+}
+
+TEST(ParseConfiguration, ReadsTheGrubBackend) {
+  Sections sections;
+  EXPECT_EQ(accepted(sections.document()).grubenv, "/boot/grub/grubenv");
+  sections.boot = "[boot]\nbackend = \"grub\"\n";
+  Configuration configuration = accepted(sections.document());
+  EXPECT_EQ(configuration.boot_backend, BootBackend::grub);
+  EXPECT_EQ(configuration.grubenv, "/boot/grub/grubenv");
+  EXPECT_EQ(configuration.attempts, 3u);
+  // Keys of other backends stand beside it in the usual file.
+  sections.boot = "[boot]\nbackend = \"grub\"\nfw-env-config = \"/f\"\ngrubenv = \"/efi/grub/grubenv\"\nattempts = 9\n";
+  configuration = accepted(sections.document());
+  EXPECT_EQ(configuration.grubenv, "/efi/grub/grubenv");
+  EXPECT_EQ(configuration.attempts, 9u);
 }
 
 TEST(ParseConfiguration, RefusesClassesThatCannotWork) {
