@@ -268,17 +268,25 @@ TEST_F(EfiSystemdBoot, ArmsNothingWhereAnotherDefaultGoesFirst) {
     EXPECT_EQ(boot->traits().weaknesses.back(), error.message) << "status tells it before";
     ok(boot->store(only_slot(now(), SlotId::a, kAttempts)));  // a way back is never refused
   }
+  put("/efi/loader/loader.conf", kLoaderConf + "preferred debian-*\n");
+  EXPECT_EQ(error_of(control_on(storage)->store(armed(now(), SlotId::b, kAttempts, kTransaction))).code,
+            Errc::boot_environment);
   put("/efi/loader/loader.conf", "default x\n  default \tslotkeeper-* \r\n");
   store(armed(now(), SlotId::b, kAttempts, kTransaction));
 }
 
 TEST_F(EfiSystemdBoot, ArmsNothingWhereAnEntryWasChosenAtTheConsole) {
-  put(kVariables + "/LoaderEntryDefault-4a67b082-0a4c-41cf-b6c7-440b29bb8c4f",
-      std::string("\7\0\0\0s\0l\0o\0t\0\0\0", 14));
-  const Error error = error_of(control_on(storage)->store(armed(now(), SlotId::b, kAttempts, kTransaction)));
-  EXPECT_EQ(error.code, Errc::boot_environment);
-  EXPECT_NE(error.message.find("LoaderEntryDefault names 'slot'"), std::string::npos) << error.message;
-  store(rolled_back(now(), SlotId::a, kAttempts));
+  for (const std::string variable : {"LoaderEntryDefault", "LoaderEntryPreferred"}) {
+    SimulatedMachine chosen = machine;
+    chosen.add_file(kVariables + "/" + variable + "-4a67b082-0a4c-41cf-b6c7-440b29bb8c4f",
+                    io::as_bytes(std::string("\7\0\0\0s\0l\0o\0t\0\0\0", 14)));
+    SimulatedStorage on(chosen);
+    const auto boot = control_on(on);
+    const Error error = error_of(boot->store(armed(now(), SlotId::b, kAttempts, kTransaction)));
+    EXPECT_EQ(error.code, Errc::boot_environment);
+    EXPECT_NE(error.message.find(variable + " names 'slot'"), std::string::npos) << error.message;
+    ok(boot->store(rolled_back(now(), SlotId::a, kAttempts)));
+  }
 }
 
 TEST_F(EfiSystemdBoot, ProvisioningNeedsLinesThatCanBeAnEntry) {
