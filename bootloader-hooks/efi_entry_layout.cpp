@@ -40,17 +40,25 @@ class Planner {
     return success();
   }
 
-  /// Every entry that is whole gets its template's body, in place.
-  void give_bodies() {
-    for (const SlotId slot : kSlots) {
-      for (const EntryKind kind : kKinds) {
-        const FoundEntry& found = entry(slot, kind);
-        if (!found.text || !bodies_[slot]) continue;
-        EntryText text = *found.text;
-        text.body = *bodies_[slot];
-        write(slot, kind, text);
+  /// Every entry gets its template's body: what is hidden first, so that it can stand in.
+  [[nodiscard]] Result<void> give_bodies(SlotId first) {
+    SK_TRY(stand_in(first, EntryKind::rest));
+    SK_TRY(mend_all());
+    for (const bool visible : {false, true}) {
+      for (const SlotId slot : kSlots) {
+        for (const EntryKind kind : kKinds) {
+          if (entry(slot, kind).is_visible() != visible) continue;
+          EntryText text = *entry(slot, kind).text;
+          text.body = *bodies_[slot];
+          if (visible) {
+            rewrite(slot, kind, std::move(text));
+          } else {
+            write(slot, kind, std::move(text));
+          }
+        }
       }
     }
+    return success();
   }
 
   [[nodiscard]] Result<void> store(const BootState& wanted) {
@@ -206,15 +214,20 @@ class Planner {
     }
     return lowest;
   }
-  /// Another key for a visible entry. Where it is the only one of its slot the other one stands in meanwhile, so that
+  /// Another text for a visible entry. Where it is the only one of its slot the other one stands in meanwhile, so that
   /// not even a sector that is spoilt by the cut takes the slot away.
-  void rekey(SlotId slot, EntryKind kind, std::uint32_t key) {
-    if (entry(slot, kind).text->key == key) return;
+  void rewrite(SlotId slot, EntryKind kind, EntryText text) {
+    if (entry(slot, kind).text == text) return;
     const bool is_alone = !entry(slot, other_kind(kind)).is_visible();
     if (is_alone && kind == EntryKind::rest) give_tries(slot);
-    if (is_alone) show(slot, other_kind(kind), key);
-    show(slot, kind, key);
+    if (is_alone) show(slot, other_kind(kind), text.key);
+    write(slot, kind, std::move(text));
     if (is_alone) hide(slot, other_kind(kind));
+  }
+  void rekey(SlotId slot, EntryKind kind, std::uint32_t key) {
+    EntryText text = *entry(slot, kind).text;
+    text.key = key;
+    rewrite(slot, kind, std::move(text));
   }
   void move(SlotId slot, std::uint32_t key) {
     for (const EntryKind kind : kKinds) {
@@ -368,7 +381,7 @@ Result<EntryPlan> plan_initialise(const EntryLayout& now, const BootState& wante
                                   const EntryBodies& bodies) {
   SK_INVARIANT(bodies.a && bodies.b);
   Planner planner(now, attempts, bodies);
-  planner.give_bodies();
+  if (wanted.primary()) SK_TRY(planner.give_bodies(*wanted.primary()));
   SK_TRY(planner.store(wanted));
   return planner.take();
 }

@@ -46,8 +46,8 @@ constexpr int kAsideNamesMax = 9;
 constexpr std::string_view kDefaultPattern = "slotkeeper-*";
 constexpr std::string_view kRescueName = "slotkeeper-rescue.conf";
 
-/// The value of the last line `default` in loader.conf, as systemd-boot reads it.
-std::optional<std::string> default_in(std::string_view text) {
+/// The value of the last line with this key in loader.conf, as systemd-boot reads it.
+std::optional<std::string> value_in(std::string_view text, std::string_view key) {
   std::optional<std::string> value;
   while (!text.empty()) {
     const std::size_t end = std::min(text.find_first_of("\r\n"), text.size());
@@ -55,7 +55,7 @@ std::optional<std::string> default_in(std::string_view text) {
     text.remove_prefix(std::min(end + 1, text.size()));
     line.remove_prefix(std::min(line.find_first_not_of(" \t"), line.size()));
     const std::size_t word = line.find_first_of(" \t");
-    if (line.substr(0, word) != "default" || word == std::string_view::npos) continue;
+    if (line.substr(0, word) != key || word == std::string_view::npos) continue;
     line.remove_prefix(word);
     line.remove_prefix(std::min(line.find_first_not_of(" \t"), line.size()));
     value = std::string(line.substr(0, line.find_last_not_of(" \t") + 1));
@@ -221,15 +221,25 @@ class SystemdBootControl final : public BootControl {
     const std::string path = settings_.partition + "/loader/loader.conf";
     auto text = storage_.read_text(path, kLoaderConfBytesMax);
     if (!text.has_value() && text.assume_error().os_errno != ENOENT) return std::move(text).as_failure();
-    const auto pattern = text.has_value() ? default_in(text.assume_value()) : std::nullopt;
+    const std::string lines = text.has_value() ? text.assume_value() : "";
+    const auto pattern = value_in(lines, "default");
     if (pattern != kDefaultPattern) {
       return make_error(Errc::boot_environment,
                         path + (pattern ? " has 'default " + *pattern + "'" : std::string(" has no line 'default'")) +
                             ", so systemd-boot does not go by Slotkeeper's entries; it must be 'default " +
                             std::string(kDefaultPattern) + "'");
     }
-    const std::string variable = efi_loader_name("LoaderEntryDefault");
-    auto chosen = variables_.read(variable);
+    if (const auto preferred = value_in(lines, "preferred")) {
+      return make_error(Errc::boot_environment, path + " has 'preferred " + *preferred +
+                                                    "', which systemd-boot from 260 on puts before 'default'; take the "
+                                                    "line out");
+    }
+    SK_TRY(check_not_chosen("LoaderEntryPreferred"));
+    return check_not_chosen("LoaderEntryDefault");
+  }
+
+  [[nodiscard]] Result<void> check_not_chosen(const std::string& variable) {
+    auto chosen = variables_.read(efi_loader_name(variable));
     if (!chosen.has_value()) {
       // Without efivarfs nobody could have set it from here; somebody at the console still could.
       if (chosen.assume_error().os_errno == ENOENT) return success();
@@ -237,9 +247,9 @@ class SystemdBootControl final : public BootControl {
     }
     if (!chosen.assume_value()) return success();
     return make_error(Errc::boot_environment,
-                      "the EFI variable LoaderEntryDefault names '" + text_of_utf16(chosen.assume_value()->data) +
-                          "', which systemd-boot starts without counting, whatever Slotkeeper's entries say; take it "
-                          "away with bootctl set-default \"\"");
+                      "the EFI variable " + variable + " names '" + text_of_utf16(chosen.assume_value()->data) +
+                          "', which systemd-boot starts before it looks at the order of Slotkeeper's entries; take it "
+                          "away with bootctl set-default \"\" (or set-preferred \"\")");
   }
 
   // ---- writing -----------------------------------------------------------------------------------------------------

@@ -268,17 +268,25 @@ TEST_F(EfiSystemdBoot, ArmsNothingWhereAnotherDefaultGoesFirst) {
     EXPECT_EQ(boot->traits().weaknesses.back(), error.message) << "status tells it before";
     ok(boot->store(only_slot(now(), SlotId::a, kAttempts)));  // a way back is never refused
   }
+  put("/efi/loader/loader.conf", kLoaderConf + "preferred debian-*\n");
+  EXPECT_EQ(error_of(control_on(storage)->store(armed(now(), SlotId::b, kAttempts, kTransaction))).code,
+            Errc::boot_environment);
   put("/efi/loader/loader.conf", "default x\n  default \tslotkeeper-* \r\n");
   store(armed(now(), SlotId::b, kAttempts, kTransaction));
 }
 
 TEST_F(EfiSystemdBoot, ArmsNothingWhereAnEntryWasChosenAtTheConsole) {
-  put(kVariables + "/LoaderEntryDefault-4a67b082-0a4c-41cf-b6c7-440b29bb8c4f",
-      std::string("\7\0\0\0s\0l\0o\0t\0\0\0", 14));
-  const Error error = error_of(control_on(storage)->store(armed(now(), SlotId::b, kAttempts, kTransaction)));
-  EXPECT_EQ(error.code, Errc::boot_environment);
-  EXPECT_NE(error.message.find("LoaderEntryDefault names 'slot'"), std::string::npos) << error.message;
-  store(rolled_back(now(), SlotId::a, kAttempts));
+  for (const std::string variable : {"LoaderEntryDefault", "LoaderEntryPreferred"}) {
+    SimulatedMachine chosen = machine;
+    chosen.add_file(kVariables + "/" + variable + "-4a67b082-0a4c-41cf-b6c7-440b29bb8c4f",
+                    io::as_bytes(std::string("\7\0\0\0s\0l\0o\0t\0\0\0", 14)));
+    SimulatedStorage on(chosen);
+    const auto boot = control_on(on);
+    const Error error = error_of(boot->store(armed(now(), SlotId::b, kAttempts, kTransaction)));
+    EXPECT_EQ(error.code, Errc::boot_environment);
+    EXPECT_NE(error.message.find(variable + " names 'slot'"), std::string::npos) << error.message;
+    ok(boot->store(rolled_back(now(), SlotId::a, kAttempts)));
+  }
 }
 
 TEST_F(EfiSystemdBoot, ProvisioningNeedsLinesThatCanBeAnEntry) {
@@ -506,6 +514,57 @@ TEST(EfiSystemdBootCrash, APowerCutAtAnyCallLeavesTheOldSlotOrTheNewOne) {
     EXPECT_TRUE(is_done);
   }
   EXPECT_GT(states, 500U);
+  RecordProperty("states", static_cast<int>(states));
+}
+
+/// From a factory partition with the integrator's plain entry, and again with other lines.
+TEST(EfiSystemdBootCrash, ProvisioningCutOffAtAnyCallStartsTheFirstSlot) {
+  std::size_t states = 0;
+  for (const bool again : {false, true}) {
+    SimulatedMachine before = factory_machine();
+    if (again) {
+      SimulatedStorage storage(before);
+      ok(control_on(storage)->initialise(provisioned(SlotId::a)));
+      test::FileTree tree = before.tree.seen();
+      for (const SlotId slot : {SlotId::a, SlotId::b}) {
+        const std::string path = std::string("/efi/loader/slotkeeper/") + (slot == SlotId::a ? "a" : "b") + ".conf";
+        tree.edit(*tree.find(path)).contents = test::PagedBytes(io::as_bytes("# new\n" + body_of(slot)));
+      }
+      before.tree.restart_with(std::move(tree));
+    } else {
+      before.add_file(kEntries + "/slotkeeper-a.conf", io::as_bytes("sort-key slotkeeper-50\n" + body_of(SlotId::a)));
+    }
+    ASSERT_EQ(started(before), "A");
+    bool is_done = false;
+    for (std::uint64_t cut = 0; !is_done; ++cut) {
+      ASSERT_LT(cut, 2000U);
+      SimulatedMachine machine = before;
+      SimulatedStorage storage(machine);
+      std::uint64_t calls = 0;
+      storage.before_call = [&](const test::SimulatedCall&) -> Result<void> {
+        if (calls++ < cut) return success();
+        return make_error(Errc::internal, "power cut");
+      };
+      auto boot =
+          make_systemd_boot_control(storage, {.partition = kPartition, .attempts = kAttempts, .variables = kVariables});
+      if (boot.has_value()) is_done = boot.assume_value()->initialise(provisioned(SlotId::a)).has_value();
+      const auto pending = machine.tree.pending();
+      for (const test::CrashChoice& choice : test::crash_choices(pending, {}, cut)) {
+        SCOPED_TRACE(std::string(again ? "again, " : "") + "cut " + std::to_string(cut) + ", " + choice.name);
+        SimulatedMachine left = machine;
+        left.tree.restart_with(machine.tree.after_crash(choice.fates, choice.garbage_seed));
+        ASSERT_EQ(started(left), "A");
+        SimulatedStorage on(left);
+        ok(control_on(on)->initialise(provisioned(SlotId::a)));
+        ASSERT_EQ(started(left), "A");
+        const BootReading reading = ok(control_on(on)->read());
+        ASSERT_EQ(reading.state, provisioned(SlotId::a));
+        ASSERT_FALSE(reading.damaged_copy || reading.behind_copy);
+        ++states;
+      }
+    }
+  }
+  EXPECT_GT(states, 100U);
   RecordProperty("states", static_cast<int>(states));
 }
 
