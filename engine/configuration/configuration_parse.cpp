@@ -191,6 +191,9 @@ Result<void> read_permanent(const TomlTable& document, Configuration& configurat
   const std::string& store = configuration.store_path;
   if (store == configuration.permanent_path || store.starts_with(configuration.permanent_path + "/"))
     return permanent.wrong("path", "the state store " + store + " must not lie on this partition");
+  const std::string& grubenv = configuration.grubenv;
+  if (configuration.boot_backend == BootBackend::grub && grubenv.starts_with(configuration.permanent_path + "/"))
+    return permanent.wrong("path", "the GRUB environment " + grubenv + " must not lie on this partition");
   SK_TRY_ASSIGN(auto max_fill, permanent.integer("max-fill", 1, 100));
   take(configuration.max_fill_percent, max_fill);
   SK_TRY_ASSIGN(auto reserve, permanent.size_bytes("reserve", 0, kReserveMaxBytes));

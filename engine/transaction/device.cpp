@@ -122,6 +122,33 @@ Result<void> Device::add_history_without_transaction(Outcome outcome, const Fail
   return success();
 }
 
+namespace {
+
+/// An environment inside a slot would be overwritten with it, and a store would change the slot that runs.
+Result<void> check_outside_slots(io::Storage& storage, const SlotTable& slots, const std::string& path) {
+  const std::string folder = path.substr(0, std::max<std::size_t>(path.rfind('/'), 1));
+  SK_TRY_ASSIGN(const auto carrier, storage.identify(folder));
+  for (const Slot* slot : {&slots.a, &slots.b}) {
+    for (const auto& volume : slot->volumes) {
+      const auto identity = storage.identify(volume.device_path);
+      if (!identity.has_value() || !identity.assume_value().overlaps(carrier)) continue;  // who needs it will miss it
+      return make_error(Errc::config, path + ": the boot environment lies in slot " + std::string(name_of(slot->id)) +
+                                          ", volume " + volume.name + "; it needs a partition that both slots share");
+    }
+  }
+  return success();
+}
+
+Result<std::unique_ptr<boot::BootControl>> make_grub_control(EngineSettings& settings) {
+  const Configuration& configuration = settings.configuration;
+  SK_TRY_ASSIGN(auto boot, boot::make_grub_control(settings.storage, {.grubenv = configuration.grubenv,
+                                                                      .attempts = configuration.attempts}));
+  SK_TRY(check_outside_slots(settings.storage, configuration.slots, configuration.grubenv));
+  return boot;
+}
+
+}  // namespace
+
 Result<std::unique_ptr<boot::BootControl>> make_boot_control(EngineSettings& settings) {
   if (settings.make_boot_control) return settings.make_boot_control();
   const Configuration& configuration = settings.configuration;
@@ -131,7 +158,7 @@ Result<std::unique_ptr<boot::BootControl>> make_boot_control(EngineSettings& set
       return boot::make_uboot_control(settings.storage,
                                       {.fw_env_config = configuration.fw_env_config, .attempts = attempts});
     case BootBackend::grub:
-      return boot::make_grub_control(settings.storage, {.grubenv = configuration.grubenv, .attempts = attempts});
+      return make_grub_control(settings);
     case BootBackend::efi:
       if (configuration.efi_loader == EfiLoader::firmware)
         return boot::make_firmware_boot_control(settings.storage, {});

@@ -143,7 +143,8 @@ Result<FileLayout> find_layout(const OpenRange& range) {
   } else if (!is_unsupported(errno) && errno != EINVAL) {
     return call_failed("ioctl FS_IOC_GETFLAGS", range.name, errno);
   }
-  const std::uint64_t end = range.offset + range.length;
+  // Also of an empty file: whether the filesystem tells at all.
+  const std::uint64_t end = range.offset + std::max<std::uint64_t>(range.length, 1);
   for (std::uint64_t position = range.offset; position < end;) {
     *request = {};
     request->fm_start = position;

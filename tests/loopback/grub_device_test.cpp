@@ -224,6 +224,15 @@ TEST_F(GrubDevice, ABlockWithoutRoomIsRefusedBeforeAnythingIsWritten) {
   EXPECT_EQ(device->slot_hash('B'), slot);
 }
 
+TEST_F(GrubDevice, AnEnvironmentInsideASlotIsRefused) {
+  const MountedFilesystem slot(device->slot_device('A'), device->path("inside"), "ro");
+  device->edit_configuration(grubenv(), device->path("inside/grubenv"));
+  const Answer answer = run({"provision"});
+  EXPECT_EQ(answer.exit_status, 2) << answer.story();
+  EXPECT_EQ(answer.code(), "config") << answer.story();
+  EXPECT_THAT(answer.message(), HasSubstr("lies in slot A"));
+}
+
 TEST_F(GrubDevice, AFilesystemInMemoryIsRefused) {
   device->edit_configuration(grubenv(), "/dev/shm/grubenv");
   const Answer answer = run({"provision"});

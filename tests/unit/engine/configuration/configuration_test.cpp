@@ -309,6 +309,17 @@ TEST(ParseConfiguration, ReadsTheGrubBackend) {
   EXPECT_EQ(configuration.attempts, 9u);
 }
 
+TEST(ParseConfiguration, RefusesAGrubEnvironmentOnThePermanentPartition) {
+  Sections sections;
+  sections.permanent = "[permanent]\npath = \"/p\"\n";
+  sections.boot = "[boot]\nbackend = \"grub\"\ngrubenv = \"/p/grubenv\"\n";
+  const Error error = refusal_of(sections.document());
+  EXPECT_EQ(error.code, Errc::config);
+  EXPECT_NE(error.message.find("/p/grubenv must not lie on this partition"), std::string::npos) << error.message;
+  sections.boot = "[boot]\nbackend = \"uboot\"\ngrubenv = \"/p/grubenv\"\n";
+  accepted(sections.document());
+}
+
 TEST(ParseConfiguration, RefusesClassesThatCannotWork) {
   const std::pair<const char*, const char*> cases[] = {
       {"name = \"a b\"\nkind = \"log\"\nmatch = [\"x\"]\n", "permanent.class[1].name: \"a b\" is not a plain name"},
