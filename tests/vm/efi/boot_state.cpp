@@ -32,8 +32,7 @@ Result<std::unique_ptr<BootControl>> open(io::Storage& storage, std::span<char*>
   const std::string variables = arguments[2];
   if (std::string(arguments[0]) == "firmware") return make_firmware_boot_control(storage, {.variables = variables});
   const auto attempts = static_cast<std::uint32_t>(std::stoul(arguments[3]));
-  return make_systemd_boot_control(storage,
-                                   {.partition = arguments[1], .attempts = attempts, .variables = variables});
+  return make_systemd_boot_control(storage, {.partition = arguments[1], .attempts = attempts, .variables = variables});
 }
 
 Result<BootState> wanted_for(const BootState& now, const std::string& command, SlotId slot, std::uint32_t attempts) {
