@@ -55,6 +55,10 @@ class BootControl {
   /// Writes nothing when all copies say `wanted` already.
   [[nodiscard]] virtual Result<void> store(const BootState& wanted) = 0;
 
+  /// Before an update writes anything: whether what is stored will decide about the next start. Changes nothing.
+  /// Errors: boot_environment (something else goes before it: what, and how to take it away), io_error.
+  [[nodiscard]] virtual Result<void> check_can_arm() { return success(); }
+
   /// Rewrites a damaged copy from the valid one, and one that is behind from the current one. Else writes nothing.
   [[nodiscard]] virtual Result<void> repair() = 0;
 

@@ -118,12 +118,18 @@ class SystemdBootControl final : public BootControl {
   }
 
   [[nodiscard]] Result<void> store(const BootState& wanted) override {
-    if (wanted.mark && wanted.mark->stage == TransactionMark::Stage::trial) SK_TRY(check_overrides());
+    if (wanted.mark && wanted.mark->stage == TransactionMark::Stage::trial) {
+      // It was fine when the update began, and a slot has been written since.
+      auto checked = check_overrides();
+      if (!checked.has_value()) return std::move(checked).assume_error().with_code(Errc::readback_mismatch);
+    }
     SK_TRY_ASSIGN(const EntryLayout layout, load());
     SK_TRY_ASSIGN(const EntryBodies bodies, read_bodies());
     SK_TRY_ASSIGN(const EntryPlan plan, plan_store(layout, wanted, settings_.attempts, bodies));
     return carry_out(plan);
   }
+
+  [[nodiscard]] Result<void> check_can_arm() override { return check_overrides(); }
 
   [[nodiscard]] Result<void> repair() override {
     SK_TRY_ASSIGN(const EntryLayout layout, load());

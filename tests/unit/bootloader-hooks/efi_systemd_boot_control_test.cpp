@@ -1,98 +1,13 @@
 // The systemd-boot backend on a simulated EFI system partition: what it stores, what it leaves alone, what it refuses,
-// and that a power cut or an error at any call leaves entries of which systemd-boot (played) starts the old or the new
-// slot, also with what FAT makes of a rename that is cut off.
-#include <algorithm>
-#include <functional>
-
+// and how it mends damage. Power cuts and faults are in efi_systemd_boot_control_fault_test.cpp.
 #include <gtest/gtest.h>
 
-#include "bootloader-hooks/boot_control.hpp"
 #include "bootloader-hooks/efi_entry.hpp"
-#include "tests/support/fault_storage.hpp"
-#include "tests/support/played_systemd_boot.hpp"
-#include "tests/support/simulation/crash_choices.hpp"
-#include "tests/support/simulation/simulated_storage.hpp"
 #include "tests/support/temporary_directory.hpp"
-#include "tests/support/unwrap.hpp"
+#include "tests/unit/bootloader-hooks/efi_partition.hpp"
 
 namespace slotkeeper::boot {
 namespace {
-
-using test::EntryFiles;
-using test::error_of;
-using test::ok;
-using test::SimulatedMachine;
-using test::SimulatedStorage;
-
-constexpr std::uint32_t kAttempts = 3;
-const std::string kPartition = "/efi";
-const std::string kEntries = "/efi/loader/entries";
-const std::string kVariables = "/vars";
-const std::string kLoaderConf = "timeout 0\ndefault slotkeeper-*\neditor no\n";
-const std::string kOther = "title Other\nsort-key aaa\nefi /other.efi\n";
-const std::string kRescue = "title Rescue\nefi /rescue.efi\n";
-const std::string kTransaction = "0123456789abcdef";
-
-std::string body_of(SlotId slot) {
-  const std::string name(name_of(slot));
-  return "title Firmware " + name + "\nlinux /" + name +
-         "/vmlinuz\noptions root=PARTLABEL=rootfs slotkeeper.slot=" + name + "\n";
-}
-
-SimulatedMachine factory_machine() {
-  SimulatedMachine machine;
-  machine.add_mount({.mount_point = kPartition, .type = "vfat", .magic = 0x4d44});
-  machine.add_directory("/efi/loader");
-  machine.add_directory(kEntries);
-  machine.add_directory("/efi/loader/slotkeeper");
-  machine.add_directory(kVariables);
-  machine.add_file("/efi/loader/loader.conf", io::as_bytes(kLoaderConf));
-  machine.add_file("/efi/loader/slotkeeper/a.conf", io::as_bytes(body_of(SlotId::a)));
-  machine.add_file("/efi/loader/slotkeeper/b.conf", io::as_bytes(body_of(SlotId::b)));
-  machine.add_file(kEntries + "/aaa.conf", io::as_bytes(kOther));
-  machine.add_file(kEntries + "/slotkeeper-rescue.conf", io::as_bytes(kRescue));
-  return machine;
-}
-
-std::unique_ptr<BootControl> control_on(io::Storage& storage) {
-  return ok(
-      make_systemd_boot_control(storage, {.partition = kPartition, .attempts = kAttempts, .variables = kVariables}));
-}
-
-EntryFiles files_of(const test::FileTree& tree) {
-  EntryFiles files;
-  for (const auto& [name, number] : tree.at(tree.find(kEntries).value()).entries) {
-    files[name] = tree.at(number).contents.text();
-  }
-  return files;
-}
-
-void put_files(SimulatedMachine& machine, const EntryFiles& files) {
-  test::FileTree tree = machine.tree.seen();
-  auto& entries = tree.edit(*tree.find(kEntries)).entries;
-  const auto before = files_of(tree);
-  // A start only renames: the one name that is gone became the one that is new.
-  for (const auto& [name, content] : files) {
-    if (before.count(name) != 0) continue;
-    for (const auto& [old_name, old_content] : before) {
-      if (files.count(old_name) != 0) continue;
-      entries[name] = entries[old_name];
-      entries.erase(old_name);
-      break;
-    }
-  }
-  machine.tree.restart_with(std::move(tree));
-}
-
-/// The slot that is started next, or "rescue", or "".
-std::string started(const EntryFiles& files) {
-  const auto taken = test::taken_entry(files);
-  if (!taken) return "";
-  return *taken == "slotkeeper-rescue.conf" ? "rescue" : test::slot_started_by(files.at(*taken));
-}
-std::string started(const SimulatedMachine& machine) { return started(files_of(machine.tree.seen())); }
-
-BootState provisioned(SlotId slot) { return at_rest(only_slot({}, slot, kAttempts), slot, kAttempts); }
 
 class EfiSystemdBoot : public testing::Test {
  protected:
@@ -260,8 +175,10 @@ TEST_F(EfiSystemdBoot, ArmsNothingWhereAnotherDefaultGoesFirst) {
     put("/efi/loader/loader.conf", text);
     const EntryFiles before = files_of(machine.tree.seen());
     const auto boot = control_on(storage);
-    const Error error = error_of(boot->store(armed(now(), SlotId::b, kAttempts, kTransaction)));
+    const Error error = error_of(boot->check_can_arm());
     EXPECT_EQ(error.code, Errc::boot_environment);
+    EXPECT_EQ(error_of(boot->store(armed(now(), SlotId::b, kAttempts, kTransaction))).code, Errc::readback_mismatch)
+        << "it came about after the slot was written";
     EXPECT_NE(error.message.find("default slotkeeper-*"), std::string::npos) << error.message;
     EXPECT_EQ(error_of(boot->initialise(provisioned(SlotId::a))).code, Errc::config);
     EXPECT_EQ(files_of(machine.tree.seen()), before);
@@ -269,8 +186,7 @@ TEST_F(EfiSystemdBoot, ArmsNothingWhereAnotherDefaultGoesFirst) {
     ok(boot->store(only_slot(now(), SlotId::a, kAttempts)));  // a way back is never refused
   }
   put("/efi/loader/loader.conf", kLoaderConf + "preferred debian-*\n");
-  EXPECT_EQ(error_of(control_on(storage)->store(armed(now(), SlotId::b, kAttempts, kTransaction))).code,
-            Errc::boot_environment);
+  EXPECT_EQ(error_of(control_on(storage)->check_can_arm()).code, Errc::boot_environment);
   put("/efi/loader/loader.conf", "default x\n  default \tslotkeeper-* \r\n");
   store(armed(now(), SlotId::b, kAttempts, kTransaction));
 }
@@ -282,8 +198,10 @@ TEST_F(EfiSystemdBoot, ArmsNothingWhereAnEntryWasChosenAtTheConsole) {
                     io::as_bytes(std::string("\7\0\0\0s\0l\0o\0t\0\0\0", 14)));
     SimulatedStorage on(chosen);
     const auto boot = control_on(on);
-    const Error error = error_of(boot->store(armed(now(), SlotId::b, kAttempts, kTransaction)));
+    const Error error = error_of(boot->check_can_arm());
     EXPECT_EQ(error.code, Errc::boot_environment);
+    EXPECT_EQ(error_of(boot->store(armed(now(), SlotId::b, kAttempts, kTransaction))).code, Errc::readback_mismatch)
+        << "it came about after the slot was written";
     EXPECT_NE(error.message.find(variable + " names 'slot'"), std::string::npos) << error.message;
     ok(boot->store(rolled_back(now(), SlotId::a, kAttempts)));
   }
@@ -360,253 +278,6 @@ TEST_F(EfiSystemdBoot, TheSecondNameOfACutRenameIsSetAsideNotRemoved) {
   EXPECT_EQ(files.count("slotkeeper-b-trial+2-1.spare1"), 1U);
   EXPECT_EQ(files.count("slotkeeper-b-trial+2-1.conf"), 0U);
   EXPECT_FALSE(ok(control_on(storage)->read()).damaged_copy);
-}
-
-// ---- power cuts and faults
-// --------------------------------------------------------------------------------------------
-
-/// A store from one state to another, each on a machine of its own.
-struct Passage {
-  const char* name;
-  std::function<void(SimulatedMachine&, SimulatedStorage&)> prepare;
-  std::function<BootState(const BootState&)> wanted;
-};
-
-void start_once(SimulatedMachine& machine, SimulatedStorage& storage) {
-  EntryFiles files = files_of(machine.tree.seen());
-  static_cast<void>(test::play_start(files));
-  put_files(machine, files);
-  storage.restart();
-}
-void store_on(SimulatedStorage& storage, const std::function<BootState(const BootState&)>& wanted) {
-  const auto boot = control_on(storage);
-  ok(boot->store(wanted(ok(boot->read()).state)));
-}
-const auto kArmB = [](const BootState& now) { return armed(now, SlotId::b, kAttempts, kTransaction); };
-const auto kOnlyA = [](const BootState& now) { return only_slot(now, SlotId::a, kAttempts); };
-
-std::vector<Passage> passages() {
-  const auto nothing = [](SimulatedMachine&, SimulatedStorage&) {};
-  const auto two_slots = [](SimulatedMachine&, SimulatedStorage& storage) {
-    store_on(storage, kArmB);
-    store_on(storage, [](const BootState& now) { return confirmed(now, SlotId::b, kAttempts, kTransaction); });
-    store_on(storage, [](const BootState& now) { return at_rest(now, SlotId::a, kAttempts); });
-  };
-  const auto is_armed = [](SimulatedMachine&, SimulatedStorage& storage) { store_on(storage, kArmB); };
-  const auto in_trial = [](SimulatedMachine& machine, SimulatedStorage& storage) {
-    store_on(storage, kArmB);
-    start_once(machine, storage);
-  };
-  const auto used_up = [in_trial](SimulatedMachine& machine, SimulatedStorage& storage) {
-    in_trial(machine, storage);
-    for (int start = 0; start < 3; ++start) start_once(machine, storage);
-  };
-  const auto no_room = [](SimulatedMachine& machine, SimulatedStorage& storage) {
-    EntryFiles files = files_of(machine.tree.seen());
-    auto text = *parse_entry(files.at("slotkeeper-a.conf"));
-    text.key = kEntryKeyMin;
-    test::FileTree tree = machine.tree.seen();
-    tree.edit(*tree.find(kEntries + "/slotkeeper-a.conf")).contents = test::PagedBytes(io::as_bytes(print_entry(text)));
-    machine.tree.restart_with(std::move(tree));
-    storage.restart();
-  };
-  const auto trial_lost = [](SimulatedMachine& machine, SimulatedStorage& storage) {
-    store_on(storage, kArmB);
-    test::FileTree tree = machine.tree.seen();
-    tree.edit(*tree.find(kEntries)).entries.erase("slotkeeper-b-trial+3.conf");
-    tree.drop_unreachable();
-    machine.tree.restart_with(std::move(tree));
-    storage.restart();
-  };
-  return {
-      {"stage", two_slots, kOnlyA},
-      {"arm", nothing, kArmB},
-      {"arm without room in front", no_room, kArmB},
-      {"arm again after a trial", used_up, kArmB},
-      {"disarm", is_armed, [](const BootState& now) { return rolled_back(now, SlotId::a, kAttempts); }},
-      {"roll back after a try", in_trial, [](const BootState& now) { return rolled_back(now, SlotId::a, kAttempts); }},
-      {"roll back after all tries", used_up,
-       [](const BootState& now) { return rolled_back(now, SlotId::a, kAttempts); }},
-      {"send back in a trial", in_trial, [](const BootState& now) { return at_rest(now, SlotId::a, kAttempts); }},
-      {"confirm", in_trial, [](const BootState& now) { return confirmed(now, SlotId::b, kAttempts, kTransaction); }},
-      {"mark the other one active", two_slots, [](const BootState& now) { return at_rest(now, SlotId::b, kAttempts); }},
-      {"mend a lost trial entry", trial_lost,
-       [](const BootState& now) { return rolled_back(now, SlotId::a, kAttempts); }},
-  };
-}
-
-/// What FAT may make of a rename that was cut off, of those that a state still shows: neither name is there.
-std::vector<test::FileTree> with_fat_losses(const test::FileTree& tree, const std::vector<test::Change>& pending) {
-  std::vector<test::FileTree> trees{tree};
-  for (const test::Change& change : pending) {
-    if (change.kind != test::Change::Kind::names || change.names.size() != 2) continue;
-    test::FileTree lost = tree;
-    for (const auto& name : change.names) lost.edit(name.directory).entries.erase(name.name);
-    lost.drop_unreachable();
-    trees.push_back(std::move(lost));
-  }
-  return trees;
-}
-
-/// The old slot or the new one starts, and storing again, or going back, ends well.
-void expect_old_or_new(const SimulatedMachine& left, const std::string& old_slot, const Passage& passage,
-                       const std::string& new_slot) {
-  const std::string first = started(left);
-  ASSERT_TRUE(first == old_slot || first == new_slot) << "it starts '" << first << "'";
-  for (const bool goes_back : {false, true}) {
-    SimulatedMachine machine = left;
-    SimulatedStorage storage(machine);
-    const auto boot = control_on(storage);
-    const BootState found = ok(boot->read()).state;
-    ASSERT_FALSE(found.order.empty());
-    ASSERT_EQ(std::string(name_of(found.order.front())), first) << "it reads what systemd-boot takes";
-    const BootState wanted = goes_back ? rolled_back(found, SlotId::a, kAttempts) : passage.wanted(found);
-    ok(boot->store(wanted));
-    ASSERT_EQ(started(machine), name_of(*wanted.primary()));
-    const BootReading reading = ok(boot->read());
-    ASSERT_EQ(reading.state.order, wanted.order);
-    ASSERT_FALSE(reading.damaged_copy);
-  }
-}
-
-TEST(EfiSystemdBootCrash, APowerCutAtAnyCallLeavesTheOldSlotOrTheNewOne) {
-  std::size_t states = 0;
-  for (const Passage& passage : passages()) {
-    SCOPED_TRACE(passage.name);
-    SimulatedMachine before = factory_machine();
-    {
-      SimulatedStorage storage(before);
-      ok(control_on(storage)->initialise(provisioned(SlotId::a)));
-      passage.prepare(before, storage);
-    }
-    before.tree.sync_all();
-    const std::string old_slot = started(before);
-    bool is_done = false;
-    for (std::uint64_t cut = 0; !is_done; ++cut) {
-      ASSERT_LT(cut, 2000U);
-      SimulatedMachine machine = before;
-      SimulatedStorage storage(machine);
-      std::uint64_t calls = 0;
-      storage.before_call = [&](const test::SimulatedCall&) -> Result<void> {
-        if (calls++ < cut) return success();
-        return make_error(Errc::internal, "power cut");
-      };
-      std::string new_slot;
-      auto boot =
-          make_systemd_boot_control(storage, {.partition = kPartition, .attempts = kAttempts, .variables = kVariables});
-      SimulatedMachine look = before;
-      SimulatedStorage look_storage(look);
-      const BootState wanted = passage.wanted(ok(control_on(look_storage)->read()).state);
-      new_slot = name_of(*wanted.primary());
-      if (boot.has_value()) is_done = boot.assume_value()->store(wanted).has_value();
-      const auto pending = machine.tree.pending();
-      for (const test::CrashChoice& choice : test::crash_choices(pending, {}, cut)) {
-        for (test::FileTree& tree :
-             with_fat_losses(machine.tree.after_crash(choice.fates, choice.garbage_seed), pending)) {
-          SCOPED_TRACE("cut " + std::to_string(cut) + ", " + choice.name);
-          SimulatedMachine left = machine;
-          left.tree.restart_with(std::move(tree));
-          ASSERT_NO_FATAL_FAILURE(expect_old_or_new(left, old_slot, passage, new_slot));
-          ++states;
-        }
-      }
-    }
-    EXPECT_TRUE(is_done);
-  }
-  EXPECT_GT(states, 500U);
-  RecordProperty("states", static_cast<int>(states));
-}
-
-/// From a factory partition with the integrator's plain entry, and again with other lines.
-TEST(EfiSystemdBootCrash, ProvisioningCutOffAtAnyCallStartsTheFirstSlot) {
-  std::size_t states = 0;
-  for (const bool again : {false, true}) {
-    SimulatedMachine before = factory_machine();
-    if (again) {
-      SimulatedStorage storage(before);
-      ok(control_on(storage)->initialise(provisioned(SlotId::a)));
-      test::FileTree tree = before.tree.seen();
-      for (const SlotId slot : {SlotId::a, SlotId::b}) {
-        const std::string path = std::string("/efi/loader/slotkeeper/") + (slot == SlotId::a ? "a" : "b") + ".conf";
-        tree.edit(*tree.find(path)).contents = test::PagedBytes(io::as_bytes("# new\n" + body_of(slot)));
-      }
-      before.tree.restart_with(std::move(tree));
-    } else {
-      before.add_file(kEntries + "/slotkeeper-a.conf", io::as_bytes("sort-key slotkeeper-50\n" + body_of(SlotId::a)));
-    }
-    ASSERT_EQ(started(before), "A");
-    bool is_done = false;
-    for (std::uint64_t cut = 0; !is_done; ++cut) {
-      ASSERT_LT(cut, 2000U);
-      SimulatedMachine machine = before;
-      SimulatedStorage storage(machine);
-      std::uint64_t calls = 0;
-      storage.before_call = [&](const test::SimulatedCall&) -> Result<void> {
-        if (calls++ < cut) return success();
-        return make_error(Errc::internal, "power cut");
-      };
-      auto boot =
-          make_systemd_boot_control(storage, {.partition = kPartition, .attempts = kAttempts, .variables = kVariables});
-      if (boot.has_value()) is_done = boot.assume_value()->initialise(provisioned(SlotId::a)).has_value();
-      const auto pending = machine.tree.pending();
-      for (const test::CrashChoice& choice : test::crash_choices(pending, {}, cut)) {
-        SCOPED_TRACE(std::string(again ? "again, " : "") + "cut " + std::to_string(cut) + ", " + choice.name);
-        SimulatedMachine left = machine;
-        left.tree.restart_with(machine.tree.after_crash(choice.fates, choice.garbage_seed));
-        ASSERT_EQ(started(left), "A");
-        SimulatedStorage on(left);
-        ok(control_on(on)->initialise(provisioned(SlotId::a)));
-        ASSERT_EQ(started(left), "A");
-        const BootReading reading = ok(control_on(on)->read());
-        ASSERT_EQ(reading.state, provisioned(SlotId::a));
-        ASSERT_FALSE(reading.damaged_copy || reading.behind_copy);
-        ++states;
-      }
-    }
-  }
-  EXPECT_GT(states, 100U);
-  RecordProperty("states", static_cast<int>(states));
-}
-
-TEST(EfiSystemdBootFault, AnErrorAtAnyCallIsToldAndLeavesTheOldSlotOrTheNewOne) {
-  std::size_t faults = 0;
-  for (const Passage& passage : passages()) {
-    SCOPED_TRACE(passage.name);
-    SimulatedMachine before = factory_machine();
-    {
-      SimulatedStorage storage(before);
-      ok(control_on(storage)->initialise(provisioned(SlotId::a)));
-      passage.prepare(before, storage);
-    }
-    before.tree.sync_all();
-    const std::string old_slot = started(before);
-    for (std::uint64_t nth = 1;; ++nth) {
-      ASSERT_LT(nth, 2000U);
-      SCOPED_TRACE("call " + std::to_string(nth));
-      SimulatedMachine machine = before;
-      SimulatedStorage storage(machine);
-      test::FaultStorage faulty(storage);
-      const auto boot = control_on(faulty);
-      const BootState wanted = passage.wanted(ok(boot->read()).state);
-      faulty.set({.file = "", .line = 0, .operation = "", .nth = nth, .os_errno = 5, .persistent = false});
-      const auto stored = boot->store(wanted);
-      if (faulty.faults_met() == 0) {
-        ASSERT_TRUE(stored.has_value());
-        break;
-      }
-      // Only what is not needed may fail unnoticed: the integrator's lines while every entry is whole.
-      if (stored.has_value()) {
-        ASSERT_NE(faulty.last_failed_object().find("loader/slotkeeper"), std::string::npos)
-            << faulty.last_failed_operation() << " " << faulty.last_failed_object();
-      } else {
-        ASSERT_FALSE(stored.assume_error().message.empty());
-      }
-      ASSERT_NO_FATAL_FAILURE(expect_old_or_new(machine, old_slot, passage, std::string(name_of(*wanted.primary()))));
-      ++faults;
-    }
-  }
-  EXPECT_GT(faults, 200U);
-  RecordProperty("faults", static_cast<int>(faults));
 }
 
 TEST_F(EfiSystemdBoot, AWriteThatDoesNotReadBackIsAnError) {
