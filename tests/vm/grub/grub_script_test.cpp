@@ -200,6 +200,15 @@ TEST_F(GrubScript, WithoutAStateStoreEverySlotIsCountedAndWithoutAnythingAIsStar
   EXPECT_EQ(start(), "A") << said;
 }
 
+TEST_F(GrubScript, ATryThatCannotBeCountedIsNotMade) {
+  std::string contents = "# GRUB Environment Block\nORDER=B A\nA_OK=1\nA_TRY=0\nB_OK=1\nB_TRY=0\n";
+  contents.resize(1023, '#');
+  contents += "x";  // GRUB loads such a block, but refuses to change it
+  write_environment(contents);
+  EXPECT_EQ(start(), "A") << said;
+  EXPECT_NE(said.find("could not be counted"), std::string::npos) << said;
+}
+
 TEST_F(GrubScript, CountsUpToNine) {
   std::string board = kBoard;
   board.replace(board.find("sk_attempts=3"), 13, "sk_attempts=9");
