@@ -34,9 +34,9 @@ namespace {
 
 constexpr std::array kSlots{SlotId::a, SlotId::b};
 constexpr std::uint32_t kSingleTry = 1;
-const std::string kOrder = "BootOrder";
-const std::string kNext = "BootNext";
-const std::string kCurrent = "BootCurrent";
+constexpr const char* kOrder = "BootOrder";
+constexpr const char* kNext = "BootNext";
+constexpr const char* kCurrent = "BootCurrent";
 
 using Numbers = std::vector<std::uint16_t>;
 
