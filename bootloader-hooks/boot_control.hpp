@@ -32,8 +32,6 @@ struct BootReading {
   /// writes of a store, or a bootloader that counted. GRUB: our variables lie so that a store would not be atomic,
   /// after other tools or a cut while they were moved. No damage; `repair` and the next `store` bring it up to date.
   bool behind_copy = false;
-  /// Why the next store would fail although the environment reads well, as a sentence; empty: it would not.
-  std::string obstacle = {};
 };
 
 /// Errors: boot_environment (no valid copy), io_error, sync_failed, readback_mismatch, busy (locked by another tool).
@@ -55,8 +53,9 @@ class BootControl {
   /// Writes nothing when all copies say `wanted` already.
   [[nodiscard]] virtual Result<void> store(const BootState& wanted) = 0;
 
-  /// Before an update writes anything: whether what is stored will decide about the next start. Changes nothing.
-  /// Errors: boot_environment (something else goes before it: what, and how to take it away), io_error.
+  /// Before an update writes anything: whether there is room for every state of it, and whether what is stored will
+  /// decide about the next start. Changes nothing. Errors: boot_environment (no room; something else goes before it:
+  /// what, and how to take it away), io_error.
   [[nodiscard]] virtual Result<void> check_can_arm() { return success(); }
 
   /// Rewrites a damaged copy from the valid one, and one that is behind from the current one. Else writes nothing.

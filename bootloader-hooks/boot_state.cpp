@@ -79,6 +79,10 @@ BootState at_rest(const BootState& before, SlotId slot, std::uint32_t attempts) 
   return after;
 }
 
+BootState longest_state(const BootState& before, std::uint32_t attempts) {
+  return armed(before, SlotId::a, attempts, "0123456789abcdef");
+}
+
 BootState as_kept(BootState state, bool keeps_mark, bool counts_tries) {
   if (!keeps_mark) state.mark.reset();
   if (!counts_tries) {

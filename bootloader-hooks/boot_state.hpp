@@ -55,6 +55,9 @@ struct BootState {
 /// At rest: `slot` first with all its tries, everything else as it is.
 [[nodiscard]] BootState at_rest(const BootState& before, SlotId slot, std::uint32_t attempts);
 
+/// A state that takes as much room in a store as any: where it fits, every state of an update does.
+[[nodiscard]] BootState longest_state(const BootState& before, std::uint32_t attempts);
+
 /// The state without what a bootloader cannot keep, so that it compares equal with what is read back.
 [[nodiscard]] BootState as_kept(BootState state, bool keeps_mark, bool counts_tries);
 

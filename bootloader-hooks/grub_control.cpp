@@ -32,7 +32,6 @@ namespace slotkeeper::boot {
 namespace {
 
 constexpr std::chrono::milliseconds kRetryAfter{10};
-constexpr std::string_view kLongestMark = "0123456789abcdef";
 
 class GrubControl final : public BootControl {
  public:
@@ -62,11 +61,15 @@ class GrubControl final : public BootControl {
     BootReading reading;
     reading.state = grub_state_of(read_grub_variables(block), traits_.attempts);
     reading.damaged_copy = !is_whole_grub_block(block);
-    // The longest of all states: where it has room every other one has.
-    const BootState longest = armed(reading.state, SlotId::a, traits_.attempts, kLongestMark);
-    if (auto steps = plan(block, &longest); !steps.has_value()) reading.obstacle = steps.assume_error().message;
-    reading.behind_copy = !reading.damaged_copy && reading.obstacle.empty() && is_scattered(block);
+    reading.behind_copy = !reading.damaged_copy && is_scattered(block) && check_room(block).has_value();
     return reading;
+  }
+
+  [[nodiscard]] Result<void> check_can_arm() override {
+    SK_TRY_ASSIGN(auto lock, take_lock());
+    SK_TRY_ASSIGN(const GrubBlock block, file_.read());
+    SK_TRY(lock.release());
+    return check_room(block);
   }
 
   [[nodiscard]] Result<void> store(const BootState& wanted) override { return write(&wanted); }
@@ -99,6 +102,13 @@ class GrubControl final : public BootControl {
   [[nodiscard]] Result<std::vector<GrubBlock>> plan(const GrubBlock& block, const BootState* wanted) const {
     if (wanted == nullptr) return plan_grub_steps(block, {});
     return plan_grub_steps(block, grub_changes_to(read_grub_variables(block), *wanted, traits_.attempts));
+  }
+
+  [[nodiscard]] Result<void> check_room(const GrubBlock& block) const {
+    const BootState longest =
+        longest_state(grub_state_of(read_grub_variables(block), traits_.attempts), traits_.attempts);
+    SK_TRY(plan(block, &longest));
+    return success();
   }
 
   /// Without `wanted`: only what is damaged or scattered.

@@ -54,6 +54,7 @@ class UbootControl final : public BootControl {
                        .behind_copy = environment.is_behind};
   }
 
+  [[nodiscard]] Result<void> check_can_arm() override { return check_room(); }
   [[nodiscard]] Result<void> store(const BootState& wanted) override { return write(&wanted, false); }
   [[nodiscard]] Result<void> repair() override { return write(nullptr, false); }
   [[nodiscard]] Result<void> initialise(const BootState& wanted) override { return write(&wanted, true); }
@@ -79,6 +80,13 @@ class UbootControl final : public BootControl {
       environment.is_behind = !agree_on_slots(before, environment.variables);
     }
     return environment;
+  }
+
+  [[nodiscard]] Result<void> check_room() {
+    SK_TRY_ASSIGN(Environment environment, read_environment());
+    const BootState longest = longest_state(boot_state_of(environment.variables), settings_.attempts);
+    SK_TRY(plan(environment, &longest, false));
+    return success();
   }
 
   /// Nothing when both copies say `wanted` already; without `wanted`, when both are valid and say the same.

@@ -34,13 +34,6 @@ Result<void> finish_leftovers(Device& device) {
   return success();
 }
 
-/// The switch must not be the first to find out.
-Result<void> check_environment_takes_changes(Device& device) {
-  SK_TRY_ASSIGN(const auto reading, device.boot->read());
-  if (reading.obstacle.empty()) return success();
-  return make_error(Errc::boot_environment, reading.obstacle);
-}
-
 }  // namespace
 
 CommandResult run_install(Device& device, const InstallRequest& request) {
@@ -48,7 +41,6 @@ CommandResult run_install(Device& device, const InstallRequest& request) {
   auto checks = find_health_checks(device.storage(), device.configuration());
   if (!checks.has_value()) return failure(device, std::move(checks).assume_error(), false);
   auto ready = finish_leftovers(device);
-  if (ready.has_value()) ready = check_environment_takes_changes(device);
   if (ready.has_value()) ready = finish_compaction(device);
   if (!ready.has_value()) return failure(device, std::move(ready).assume_error(), false);
   const auto previous = device.record ? std::optional(device.record->id) : std::nullopt;

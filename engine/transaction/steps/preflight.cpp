@@ -172,7 +172,7 @@ Result<PreflightReport> examine(Device& device, const bundle::VerifiedManifest& 
   SK_TRY(check_target_is_free(device.storage(), configuration.slots, report.target, configuration.permanent_path,
                               configuration.store_path));
   SK_TRY(check_volumes(device, manifest.manifest(), configuration.slots[report.target]));
-  SK_TRY(device.boot->check_can_arm());
+  SK_TRY(device.boot->check_can_arm());  // the switch must not be the first to find out
 
   SK_TRY_ASSIGN(auto root, device.open_permanent());
   SK_TRY_ASSIGN(const auto errors, device.storage().filesystem_errors(configuration.permanent_path));

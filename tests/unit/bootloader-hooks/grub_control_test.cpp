@@ -119,10 +119,10 @@ TEST_F(GrubControl, AttemptsFollowWhatTheBootScriptCounts) {
 
 TEST_F(GrubControl, ReadsWithoutWriting) {
   const BootReading reading = ok(control()->read());
+  ok(control()->check_can_arm());
   EXPECT_EQ(reading.state, start());
   EXPECT_FALSE(reading.damaged_copy);
   EXPECT_FALSE(reading.behind_copy);
-  EXPECT_EQ(reading.obstacle, "");
   EXPECT_EQ(storage.writes(), 0U);
   EXPECT_EQ(storage.syncs(), 0U);
 }
@@ -288,7 +288,7 @@ TEST_F(GrubControl, ABlockWithoutRoomIsLeftAloneAndIsNotCalledBehind) {
   const auto boot = control();
   const GrubBlock before = block();
   EXPECT_FALSE(ok(boot->read()).behind_copy);
-  EXPECT_NE(ok(boot->read()).obstacle.find("no room"), std::string::npos);
+  EXPECT_NE(error_of(boot->check_can_arm()).message.find("no room"), std::string::npos);
   const Error error = error_of(boot->store(only_slot(start(), SlotId::a, kAttempts)));
   EXPECT_EQ(error.code, Errc::boot_environment);
   EXPECT_NE(error.message.find("no room"), std::string::npos) << error.message;

@@ -283,6 +283,13 @@ TEST_F(UbootControl, AnEnvironmentWithoutRoomIsLeftAlone) {
   const Error error = error_of(control()->store(armed(start(), SlotId::b, kAttempts, kTransaction)));
   EXPECT_EQ(error.code, Errc::boot_environment);
   EXPECT_NE(error.message.find("no room"), std::string::npos) << error.message;
+  EXPECT_EQ(error_of(control()->check_can_arm()).code, Errc::boot_environment) << "only the switch finds out";
+  EXPECT_EQ(storage.node(kDevice).contents, before);
+}
+
+TEST_F(UbootControl, AnEnvironmentWithRoomCanBeArmed) {
+  const auto before = storage.node(kDevice).contents;
+  ok(control()->check_can_arm());
   EXPECT_EQ(storage.node(kDevice).contents, before);
 }
 
