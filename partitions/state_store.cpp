@@ -56,6 +56,7 @@ class DeviceStateStore final : public StateStore {
   [[nodiscard]] Result<void> acknowledge_events(std::uint64_t up_to_sequence) override;
   [[nodiscard]] Result<void> write_last_confirmed(SlotId slot) override;
   [[nodiscard]] Result<std::optional<SlotId>> read_last_confirmed() override;
+  [[nodiscard]] Result<bool> is_last_confirmed_everywhere(SlotId slot) override;
 
   [[nodiscard]] StoreArea& area(AreaKind kind) override { return areas_[static_cast<std::size_t>(kind)]; }
   [[nodiscard]] Result<void> close() override { return device_->close(); }
@@ -165,6 +166,14 @@ Result<std::optional<SlotId>> DeviceStateStore::read_last_confirmed() {
   if (!uboot.has_value()) return std::move(uboot).as_failure();
   if (io::is_all_zero(uboot.value().bytes())) return std::optional<SlotId>();
   return make_error(Errc::state_store, "both forms of the last confirmed slot in " + device_->path() + " are damaged");
+}
+
+Result<bool> DeviceStateStore::is_last_confirmed_everywhere(SlotId slot) {
+  const std::uint64_t offset = superblock_.region(RegionKind::last_confirmed).offset;
+  SK_TRY_ASSIGN(const io::AlignedBuffer uboot, device_->read_blocks(offset, kStoreBlockBytes));
+  SK_TRY_ASSIGN(const io::AlignedBuffer grub, device_->read_blocks(offset + kStoreBlockBytes, kStoreBlockBytes));
+  return std::ranges::equal(uboot.bytes(), store::encode_uboot_confirmed(slot)) &&
+         std::ranges::equal(grub.bytes(), store::encode_grub_confirmed(slot));
 }
 
 /// The superblock at one end; not_provisioned where the device ends before.

@@ -112,6 +112,9 @@ class StateStore {
   /// The sector that a boot script reads when the boot environment is damaged. One sector per form, written in place.
   [[nodiscard]] virtual Result<void> write_last_confirmed(SlotId slot) = 0;
   [[nodiscard]] virtual Result<std::optional<SlotId>> read_last_confirmed() = 0;
+  /// Whether every form says this slot: a cut between two of them, or damage of one, leaves a bootloader that reads the
+  /// other one behind. `write_last_confirmed` mends it. Errors: io_error.
+  [[nodiscard]] virtual Result<bool> is_last_confirmed_everywhere(SlotId slot) = 0;
 
   [[nodiscard]] virtual StoreArea& area(AreaKind kind) = 0;
 

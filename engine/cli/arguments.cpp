@@ -143,8 +143,11 @@ class Parser {
     option(*install, "BUNDLE", arguments_.bundle)->required();
     flag(*install, "--reboot", arguments_.reboot);
     flag(*install, "--force", arguments_.force);
-    command(app_, "", "recover");
-    flag(*command(app_, "", "confirm"), "--force", arguments_.force);
+    flag(*command(app_, "", "recover"), "--reboot", arguments_.reboot);
+    CLI::App* confirm = command(app_, "", "confirm");
+    CLI::Option* force = flag(*confirm, "--force", arguments_.force);
+    flag(*confirm, "--deadline", arguments_.deadline)->excludes(force);
+    flag(*confirm, "--reboot", arguments_.reboot);
     flag(*command(app_, "", "rollback"), "--to-previous", arguments_.to_previous);
     command(app_, "", "cancel");
     CLI::App* mark = command(app_, "", "mark");

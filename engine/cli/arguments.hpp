@@ -59,6 +59,7 @@ struct Arguments {
   bool force = false;
   bool reboot = false;
   bool dry_run = false;
+  bool deadline = false;
   bool to_previous = false;
   SlotId slot = SlotId::a;
   SlotMark mark = SlotMark::good;

@@ -14,9 +14,9 @@ CommandResult run_on_engine(Engine& engine, const Arguments& arguments) {
     case Command::install:
       return engine.install({.location = arguments.bundle, .reboot = arguments.reboot, .force = arguments.force});
     case Command::recover:
-      return engine.recover();
+      return engine.recover({.reboot = arguments.reboot});
     case Command::confirm:
-      return engine.confirm(arguments.force);
+      return engine.confirm({.force = arguments.force, .deadline = arguments.deadline, .reboot = arguments.reboot});
     case Command::rollback:
       return engine.rollback(arguments.to_previous);
     case Command::cancel:

@@ -19,12 +19,19 @@ returns to the old firmware and its configuration.
               R"(Prints every gate with its figures and every write with its size, and changes
 nothing.
 )"},
-    HelpTopic{"recover", "", "finish or undo what a crash or reboot left behind",
+    HelpTopic{"recover", "[--reboot]", "finish or undo what a crash or reboot left behind",
               R"(Run early at every boot, before the services that use the permanent partition.
 Safe at any time and any number of times.
+
+  --reboot            restart the device where a rollback needs it, and when the
+                      recovery of a trial boot failed
 )"},
-    HelpTopic{"confirm", "[--force]", "run the health checks of a trial boot and keep the firmware",
+    HelpTopic{"confirm", "[--force] [--deadline] [--reboot]",
+              "run the health checks of a trial boot and keep the firmware",
               R"(  --force             keep the firmware although a health check failed
+  --deadline          run no checks: wait until the time of the trial is over
+                      (confirm-within) and end it if it is not confirmed by then
+  --reboot            restart the device when the trial is not healthy
 )"},
     HelpTopic{"rollback", "[--to-previous]", "return to the original firmware and its configuration",
               R"(  --to-previous       also when the update was confirmed already

@@ -15,6 +15,8 @@
 namespace slotkeeper {
 
 enum class BootBackend : std::uint8_t { uboot, grub, efi, custom };
+/// Who picks the slot where the backend is `efi`.
+enum class EfiLoader : std::uint8_t { systemd_boot, firmware };
 
 struct Configuration {
   std::string path;  ///< of the file it came from
@@ -28,8 +30,10 @@ struct Configuration {
 
   BootBackend boot_backend = BootBackend::uboot;
   std::string fw_env_config = "/etc/fw_env.config";
-  std::string grubenv;
+  std::string grubenv = "/boot/grub/grubenv";
   std::string boot_command;
+  EfiLoader efi_loader = EfiLoader::systemd_boot;
+  std::string efi_partition = "/boot/efi";
   std::uint32_t attempts = 3;
 
   std::string permanent_path;

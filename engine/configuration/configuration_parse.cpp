@@ -1,6 +1,7 @@
 // From TOML to a Configuration. One function per section; the limits stand beside the keys they belong to.
 #include <algorithm>
 #include <set>
+#include <utility>
 
 #include "engine/bundle/manifest.hpp"
 #include "engine/configuration/configuration.hpp"
@@ -113,27 +114,40 @@ Result<void> read_volumes(const TomlTable& document, Configuration& configuratio
   return success();
 }
 
+constexpr std::pair<std::string_view, BootBackend> kBackends[] = {{"uboot", BootBackend::uboot},
+                                                                  {"grub", BootBackend::grub},
+                                                                  {"efi", BootBackend::efi},
+                                                                  {"custom", BootBackend::custom}};
+
+Result<void> read_efi(const TomlTable& boot, Configuration& configuration) {
+  SK_TRY_ASSIGN(const auto loader, boot.string("efi-loader"));
+  if (loader && *loader != "systemd-boot" && *loader != "firmware")
+    return boot.wrong("efi-loader", "\"" + *loader + R"(" is neither "systemd-boot" nor "firmware")");
+  if (loader && *loader == "firmware") configuration.efi_loader = EfiLoader::firmware;
+  SK_TRY_ASSIGN(auto partition, boot.path("efi-partition"));
+  take(configuration.efi_partition, partition);
+  return success();
+}
+
 // Keys of another backend are checked as well but have no effect: the usual file lists them side by side.
 Result<void> read_boot(const TomlTable& document, Configuration& configuration) {
   SK_TRY_ASSIGN(const TomlTable boot, document.required_table("boot"));
-  SK_TRY(boot.check_keys({"backend", "fw-env-config", "grubenv", "command", "attempts"}));
+  SK_TRY(
+      boot.check_keys({"backend", "fw-env-config", "grubenv", "command", "attempts", "efi-loader", "efi-partition"}));
   SK_TRY_ASSIGN(const auto backend, required<std::string>(boot, "backend", boot.string("backend")));
-  if (backend == "uboot") {
-    configuration.boot_backend = BootBackend::uboot;
-  } else if (backend == "custom") {
-    configuration.boot_backend = BootBackend::custom;
-  } else if (backend == "grub" || backend == "efi") {
-    return boot.wrong("backend", not_yet("\"" + backend + "\""), Errc::not_supported_yet);
-  } else {
+  const auto known = std::ranges::find(kBackends, backend, &std::pair<std::string_view, BootBackend>::first);
+  if (known == std::end(kBackends))
     return boot.wrong("backend", "\"" + backend + R"(" is none of "uboot", "grub", "efi", "custom")");
-  }
-  if (boot.has("grubenv")) return boot.wrong("grubenv", not_yet("the GRUB environment"), Errc::not_supported_yet);
+  configuration.boot_backend = known->second;
   SK_TRY_ASSIGN(auto fw_env_config, boot.path("fw-env-config"));
   take(configuration.fw_env_config, fw_env_config);
+  SK_TRY_ASSIGN(auto grubenv, boot.path("grubenv"));
+  take(configuration.grubenv, grubenv);
   SK_TRY_ASSIGN(auto command, boot.path("command"));
   if (!command && configuration.boot_backend == BootBackend::custom)
     return boot.wrong("command", "is missing; the backend \"custom\" needs it");
   take(configuration.boot_command, command);
+  SK_TRY(read_efi(boot, configuration));
   SK_TRY_ASSIGN(auto attempts, boot.integer("attempts", 1, kAttemptsMax));
   take(configuration.attempts, attempts);
   return success();

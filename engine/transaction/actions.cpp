@@ -236,7 +236,22 @@ Result<void> carry_on(Device& device, Event event) {
 
 namespace {
 
+/// An environment of a single copy that cannot be read at all is made anew. The bootloader starts the last confirmed
+/// slot meanwhile; so does it afterwards, and without a mark no trial goes on.
+Result<void> replace_lost_environment(Device& device) {
+  if (!device.boot->traits().has_one_copy) return success();
+  const auto reading = device.boot->read();
+  if (reading.has_value() || reading.assume_error().code != Errc::boot_environment) return success();
+  const SlotId confirmed = device.facts.confirmed;
+  device.sink().notice("the boot environment is lost and is made anew with slot " + std::string(name_of(confirmed)) +
+                       " alone (" + reading.assume_error().message + ")");
+  device.wrote = true;
+  return with_context(device.boot->initialise(device.as_kept(boot::only_slot({}, confirmed, device.attempts()))),
+                      "boot environment");
+}
+
 Result<void> recover_transaction(Device& device) {
+  SK_TRY(replace_lost_environment(device));
   if (!device.record) return put_at_rest(device);
   SK_TRY_ASSIGN(const auto facts, device.boot_facts());
   const NextStep next = decide(*device.record, facts);

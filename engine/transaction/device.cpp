@@ -125,12 +125,23 @@ Result<void> Device::add_history_without_transaction(Outcome outcome, const Fail
 Result<std::unique_ptr<boot::BootControl>> make_boot_control(EngineSettings& settings) {
   if (settings.make_boot_control) return settings.make_boot_control();
   const Configuration& configuration = settings.configuration;
-  if (configuration.boot_backend == BootBackend::custom) {
-    return boot::make_custom_control(settings.storage, settings.host,
-                                     {.command = configuration.boot_command, .attempts = configuration.attempts});
+  const std::uint32_t attempts = configuration.attempts;
+  switch (configuration.boot_backend) {
+    case BootBackend::uboot:
+      return boot::make_uboot_control(settings.storage,
+                                      {.fw_env_config = configuration.fw_env_config, .attempts = attempts});
+    case BootBackend::grub:
+      return boot::make_grub_control(settings.storage, {.grubenv = configuration.grubenv, .attempts = attempts});
+    case BootBackend::efi:
+      if (configuration.efi_loader == EfiLoader::firmware)
+        return boot::make_firmware_boot_control(settings.storage, {});
+      return boot::make_systemd_boot_control(settings.storage,
+                                             {.partition = configuration.efi_partition, .attempts = attempts});
+    case BootBackend::custom:
+      return boot::make_custom_control(settings.storage, settings.host,
+                                       {.command = configuration.boot_command, .attempts = attempts});
   }
-  return boot::make_uboot_control(settings.storage,
-                                  {.fw_env_config = configuration.fw_env_config, .attempts = configuration.attempts});
+  return make_error(Errc::internal, "unknown boot backend");
 }
 
 Result<SlotId> booted_slot(EngineSettings& settings, boot::BootControl& boot) {

@@ -2,6 +2,7 @@
 #include "engine/transaction/engine.hpp"
 
 #include "engine/transaction/commands/commands.hpp"
+#include "engine/transaction/restart.hpp"
 
 namespace slotkeeper {
 
@@ -16,12 +17,21 @@ CommandResult Engine::install(const InstallRequest& request) {
   return with_device(state_->settings, OpenFor::writing, [&](Device& device) { return run_install(device, request); });
 }
 
-CommandResult Engine::recover() {
-  return with_device(state_->settings, OpenFor::recovering, [](Device& device) { return run_recover(device); });
+CommandResult Engine::recover(const RecoverRequest& request) {
+  EngineSettings& settings = state_->settings;
+  CommandResult result = with_device(settings, OpenFor::recovering, [](Device& device) { return run_recover(device); });
+  if (request.reboot) restart_after(settings, result);
+  return result;
 }
 
-CommandResult Engine::confirm(bool force) {
-  return with_device(state_->settings, OpenFor::writing, [&](Device& device) { return run_confirm(device, force); });
+CommandResult Engine::confirm(const ConfirmRequest& request) {
+  EngineSettings& settings = state_->settings;
+  CommandResult result =
+      request.deadline
+          ? end_overdue_trial(settings)
+          : with_device(settings, OpenFor::writing, [&](Device& device) { return run_confirm(device, request.force); });
+  if (request.reboot) restart_after(settings, result);
+  return result;
 }
 
 CommandResult Engine::rollback(bool to_previous) {

@@ -49,6 +49,17 @@ struct InstallRequest {
   bool force = false;
 };
 
+struct ConfirmRequest {
+  bool force = false;     ///< although a health check failed
+  bool deadline = false;  ///< no checks: wait until the trial's time is over and end what was not confirmed by then
+  bool reboot = false;    ///< see `RecoverRequest`
+};
+
+struct RecoverRequest {
+  /// Restart the device when a rollback needs it, or when the command failed and this is a trial.
+  bool reboot = false;
+};
+
 enum class SlotMark : std::uint8_t { good, bad, active };
 
 class Engine {
@@ -62,8 +73,8 @@ class Engine {
   [[nodiscard]] CommandResult preflight(const std::string& location);
   [[nodiscard]] CommandResult compact(bool dry_run);
   [[nodiscard]] CommandResult install(const InstallRequest& request);
-  [[nodiscard]] CommandResult recover();
-  [[nodiscard]] CommandResult confirm(bool force);
+  [[nodiscard]] CommandResult recover(const RecoverRequest& request);
+  [[nodiscard]] CommandResult confirm(const ConfirmRequest& request);
   [[nodiscard]] CommandResult rollback(bool to_previous);
   [[nodiscard]] CommandResult cancel();
   [[nodiscard]] CommandResult mark(SlotId slot, SlotMark mark);

@@ -3,14 +3,7 @@
 namespace slotkeeper {
 namespace {
 
-Json to_json(const HookRun& run) {
-  return JsonObject{{"name", run.name},
-                    {"exit", run.exit_status},
-                    {"timed_out", run.timed_out},
-                    {"output", escape_bytes(run.output)}};
-}
-
-void add_to_report(Device& device, const HookRun& run) {
+void add_to_report(Device& device, const ProgramRun& run) {
   JsonArray runs;
   const Json report = device.report;
   if (const Json* before = report.find("hooks"); before != nullptr && before->as_array() != nullptr) {
@@ -21,21 +14,10 @@ void add_to_report(Device& device, const HookRun& run) {
 }
 
 std::vector<std::string> environment_of(const Device& device, const std::string& name) {
-  std::vector<std::string> environment = {
-      "SLOTKEEPER_HOOK=" + name,
-      "SLOTKEEPER_PHASE=" + (device.phase ? std::string(name_of(*device.phase)) : std::string()),
-      "SLOTKEEPER_SLOT=" + std::string(name_of(device.booted)), "SLOTKEEPER_PERMANENT=" + device.permanent_path()};
-  if (device.record) {
-    environment.push_back("SLOTKEEPER_TRANSACTION=" + device.record->id);
-    environment.push_back("SLOTKEEPER_TARGET=" + std::string(name_of(device.record->target)));
-    environment.push_back("SLOTKEEPER_VERSION=" + device.record->image.version);
-  }
+  std::vector<std::string> environment = environment_for_programs(device);
+  environment.push_back("SLOTKEEPER_HOOK=" + name);
+  environment.push_back("SLOTKEEPER_PHASE=" + (device.phase ? std::string(name_of(*device.phase)) : std::string()));
   return environment;
-}
-
-std::string last_line_of(std::string text) {
-  while (!text.empty() && (text.back() == '\n' || text.back() == ' ')) text.pop_back();
-  return text.substr(text.rfind('\n') + 1);
 }
 
 void resume(Device& device) {
@@ -49,49 +31,15 @@ void resume(Device& device) {
 
 }  // namespace
 
-std::string HookRun::story() const {
-  const std::string line = last_line_of(output);
-  return "the hook '" + name + "' " +
-         (timed_out ? std::string("did not end in time") : "ended with status " + std::to_string(exit_status)) +
-         (line.empty() ? "" : ": " + line);
-}
-
-Result<std::optional<HookRun>> run_hook(Device& device, const std::string& name, std::chrono::milliseconds limit,
-                                        std::vector<std::string> more) {
+Result<std::optional<ProgramRun>> run_hook(Device& device, const std::string& name, std::chrono::milliseconds limit,
+                                           std::vector<std::string> more) {
   SK_TRY_ASSIGN(const auto hook, find_hook(device.storage(), device.configuration(), name));
-  if (!hook) return std::optional<HookRun>();
+  if (!hook) return std::optional<ProgramRun>();
   std::vector<std::string> environment = environment_of(device, name);
   environment.insert(environment.end(), more.begin(), more.end());
-  SK_TRY_ASSIGN(
-      auto outcome,
-      device.settings.host.run(
-          {.executable = *hook, .arguments = {}, .environment = std::move(environment), .time_limit = limit}));
-  std::string output = outcome.standard_output + outcome.standard_error;
-  if (output.size() > kHookOutputMaxBytes) output.erase(0, output.size() - kHookOutputMaxBytes);
-  HookRun run{.name = name,
-              .exit_status = outcome.exit_status,
-              .timed_out = outcome.timed_out,
-              .output = std::move(output),
-              .standard_output = std::move(outcome.standard_output)};
+  SK_TRY_ASSIGN(auto run, run_program(device.settings.host, "hook", *hook, std::move(environment), limit));
   add_to_report(device, run);
   return std::optional(std::move(run));
-}
-
-Result<void> reboot_device(Device& device) {
-  SK_TRY_ASSIGN(auto run, run_hook(device, "reboot", kRebootHookLimit));
-  if (!run) {
-    SK_TRY_ASSIGN(
-        const auto outcome,
-        device.settings.host.run(
-            {.executable = "/sbin/reboot", .arguments = {}, .environment = {}, .time_limit = kRebootHookLimit}));
-    run = HookRun{.name = "reboot",
-                  .exit_status = outcome.exit_status,
-                  .timed_out = outcome.timed_out,
-                  .output = {},
-                  .standard_output = {}};
-  }
-  if (run->succeeded()) return success();
-  return make_error(Errc::internal, run->story());
 }
 
 Result<std::unique_ptr<QuietTime>> QuietTime::begin(Device& device) {

@@ -37,8 +37,8 @@ Result<void> put_at_rest(Device& device) {
     device.wrote = true;
     SK_TRY(with_context(device.boot->repair(), "boot environment"));
   }
-  SK_TRY_ASSIGN(const auto last_confirmed, device.store->read_last_confirmed());
-  if (last_confirmed != device.facts.confirmed) {
+  SK_TRY_ASSIGN(const bool is_known, device.store->is_last_confirmed_everywhere(device.facts.confirmed));
+  if (!is_known) {
     device.wrote = true;
     SK_TRY(device.store->write_last_confirmed(device.facts.confirmed));
   }

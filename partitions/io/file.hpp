@@ -115,6 +115,8 @@ class File {
   /// Drops the page cache of this (synced) file and says how far a read now reaches: less than `direct` also for a file
   /// opened for direct I/O on a filesystem that has none.
   [[nodiscard]] Result<ReadBackLevel> drop_cache(Caller caller = Caller::current()) { return do_drop_cache(caller); }
+  /// Where the bytes of a regular file lie, after writing out what was not allocated yet (FIEMAP). Not durable.
+  [[nodiscard]] Result<FileLayout> layout(Caller caller = Caller::current()) { return do_layout(caller); }
   /// Takes an advisory lock (flock) without waiting; false when somebody else holds it. Released by close.
   [[nodiscard]] Result<bool> try_lock(LockKind kind, Caller caller = Caller::current()) {
     return do_try_lock(kind, caller);
@@ -159,6 +161,7 @@ class File {
   virtual Result<void> do_zero(std::uint64_t offset, std::uint64_t length, Caller caller) = 0;
   virtual Result<void> do_discard(std::uint64_t offset, std::uint64_t length, Caller caller) = 0;
   virtual Result<ReadBackLevel> do_drop_cache(Caller caller) = 0;
+  virtual Result<FileLayout> do_layout(Caller) { return FileLayout{}; }  ///< storage without places tells nothing
   virtual Result<bool> do_try_lock(LockKind kind, Caller caller) = 0;
   virtual Result<bool> do_try_lease(LeaseKind kind, Caller caller) = 0;
   virtual Result<void> do_set_attributes(const Attributes& attributes, Caller caller) = 0;

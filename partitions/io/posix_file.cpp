@@ -145,6 +145,12 @@ class PosixFile final : public File {
     return direct_ && level == ReadBackLevel::cache_dropped ? ReadBackLevel::direct : level;
   }
 
+  Result<FileLayout> do_layout(Caller) override {
+    if (is_device_) return FileLayout{};
+    SK_TRY_ASSIGN(const std::uint64_t bytes, size_of(descriptor_.number(), name_, is_device_));
+    return find_layout(range(0, bytes));
+  }
+
   Result<bool> do_try_lock(LockKind kind, Caller) override {
     const int operation = (kind == LockKind::exclusive ? LOCK_EX : LOCK_SH) | LOCK_NB;
     if (uninterrupted([&] { return ::flock(descriptor_.number(), operation); }) == 0) return true;

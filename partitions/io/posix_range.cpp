@@ -1,8 +1,11 @@
 #include "partitions/io/posix_range.hpp"
 
 #include <algorithm>
+#include <array>
 #include <fcntl.h>
+#include <linux/fiemap.h>
 #include <linux/fs.h>
+#include <new>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -53,6 +56,18 @@ Result<bool> any_page_cached(const OpenRange& range) {
     if (std::any_of(resident.begin(), resident.begin() + pages, is_resident)) return true;
   }
   return false;
+}
+
+FileExtent extent_of(const struct fiemap_extent& found) {
+  constexpr std::uint32_t kElsewhere = FIEMAP_EXTENT_UNKNOWN | FIEMAP_EXTENT_DELALLOC | FIEMAP_EXTENT_ENCODED |
+                                       FIEMAP_EXTENT_DATA_ENCRYPTED | FIEMAP_EXTENT_NOT_ALIGNED |
+                                       FIEMAP_EXTENT_DATA_INLINE | FIEMAP_EXTENT_DATA_TAIL;
+  return {.offset = found.fe_logical,
+          .length = found.fe_length,
+          .physical = found.fe_physical,
+          .in_place = (found.fe_flags & kElsewhere) == 0,
+          .written = (found.fe_flags & FIEMAP_EXTENT_UNWRITTEN) == 0,
+          .shared = (found.fe_flags & FIEMAP_EXTENT_SHARED) != 0};
 }
 
 }  // namespace
@@ -111,6 +126,42 @@ Result<ReadBackLevel> drop_cached_pages(const OpenRange& range) {
     if (!cached) return ReadBackLevel::cache_dropped;
   }
   return ReadBackLevel::cached;
+}
+
+Result<FileLayout> find_layout(const OpenRange& range) {
+  constexpr std::uint32_t kExtentsInOneCall = 64;
+  // A head with its extents behind it, as the kernel wants them.
+  alignas(struct fiemap) std::array<std::byte, sizeof(struct fiemap) + kExtentsInOneCall * sizeof(struct fiemap_extent)>
+      buffer{};
+  auto* const request = new (buffer.data()) fiemap{};
+  FileLayout layout;
+  unsigned int flags = 0;
+  if (::ioctl(range.descriptor, FS_IOC_GETFLAGS, &flags) == 0) {
+    layout.is_encrypted = (flags & FS_ENCRYPT_FL) != 0;
+    layout.is_compressed = (flags & FS_COMPR_FL) != 0;
+    layout.is_journaled = (flags & FS_JOURNAL_DATA_FL) != 0;
+  } else if (!is_unsupported(errno) && errno != EINVAL) {
+    return call_failed("ioctl FS_IOC_GETFLAGS", range.name, errno);
+  }
+  const std::uint64_t end = range.offset + range.length;
+  for (std::uint64_t position = range.offset; position < end;) {
+    *request = {};
+    request->fm_start = position;
+    request->fm_length = end - position;
+    request->fm_flags = FIEMAP_FLAG_SYNC;
+    request->fm_extent_count = kExtentsInOneCall;
+    if (uninterrupted([&] { return ::ioctl(range.descriptor, FS_IOC_FIEMAP, request); }) != 0) {
+      if (is_unsupported(errno)) return layout;
+      return call_failed("ioctl FS_IOC_FIEMAP", range.name, errno);
+    }
+    const std::uint32_t count = std::min(request->fm_mapped_extents, kExtentsInOneCall);
+    const struct fiemap_extent* const found = request->fm_extents;
+    for (std::uint32_t i = 0; i < count; ++i) layout.extents.push_back(extent_of(found[i]));
+    if (count == 0 || (found[count - 1].fe_flags & FIEMAP_EXTENT_LAST) != 0) break;
+    position = found[count - 1].fe_logical + found[count - 1].fe_length;
+  }
+  layout.is_known = true;
+  return layout;
 }
 
 }  // namespace slotkeeper::io

@@ -24,5 +24,7 @@ struct OpenRange {
 [[nodiscard]] Result<bool> zero_range(const OpenRange& range);
 [[nodiscard]] Result<void> discard_range(const OpenRange& range);
 [[nodiscard]] Result<ReadBackLevel> drop_cached_pages(const OpenRange& range);
+/// Of a regular file, as far as the range reaches.
+[[nodiscard]] Result<FileLayout> find_layout(const OpenRange& range);
 
 }  // namespace slotkeeper::io

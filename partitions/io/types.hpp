@@ -91,6 +91,25 @@ struct SpaceFacts {
   [[nodiscard]] std::uint64_t used_bytes() const { return capacity_bytes - free_bytes; }
 };
 
+/// A run of a file's bytes as its filesystem keeps it.
+struct FileExtent {
+  std::uint64_t offset = 0;    ///< in the file
+  std::uint64_t length = 0;    ///< may reach beyond the end of the file
+  std::uint64_t physical = 0;  ///< on the device below the filesystem; of no meaning unless `in_place`
+  bool in_place = true;        ///< the bytes lie at `physical` as they are: not inline, packed, compressed or encrypted
+  bool written = true;         ///< false: allocated, but reads as zeros until it is written
+  bool shared = false;         ///< with another file (reflink): an overwrite goes elsewhere
+};
+
+/// Where a file's bytes lie. For what another program finds by their place on the device, a bootloader above all.
+struct FileLayout {
+  bool is_known = false;            ///< false: the filesystem does not tell (vfat), and the rest says nothing
+  bool is_encrypted = false;        ///< by attribute of the file, whatever the extents say
+  bool is_compressed = false;       ///< as above
+  bool is_journaled = false;        ///< its contents go through the journal first, not to their place
+  std::vector<FileExtent> extents;  ///< in the order of their offsets; what none covers is a hole
+};
+
 /// How far a read-back reached, from strongest to weakest.
 enum class ReadBackLevel : std::uint8_t {
   direct,         ///< direct I/O: the device answered

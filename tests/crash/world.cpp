@@ -109,8 +109,11 @@ class WorldHost final : public io::Host {
   io::TimeStamp now() override { return world_.machine().clock; }
   // Every question takes a millisecond, so that what is done at intervals is done at the same calls in every run.
   std::chrono::nanoseconds monotonic() override { return state_.time += std::chrono::milliseconds(1); }
-  std::chrono::nanoseconds since_boot() override { return std::chrono::seconds(10); }
-  void sleep(std::chrono::nanoseconds) override {}
+  std::chrono::nanoseconds since_boot() override { return std::chrono::seconds(10) + state_.slept; }
+  void sleep(std::chrono::nanoseconds duration) override {
+    state_.slept += duration;
+    if (state_.during_sleep) state_.during_sleep();
+  }
   Result<std::string> boot_id() override { return "boot-" + std::to_string(state_.boots); }
   Result<void> random(io::Bytes into) override {
     for (std::byte& byte : into) {
@@ -122,7 +125,7 @@ class WorldHost final : public io::Host {
   Result<void> ask_to_end(int) override { return make_error(Errc::io_error, "no such process", ESRCH); }
   Result<io::ProcessOutcome> run(const io::ProcessRequest& request) override {
     const std::string name = request.executable.substr(request.executable.rfind('/') + 1);
-    state_.runs.push_back({.name = name, .environment = request.environment});
+    state_.runs.push_back({.name = name, .arguments = request.arguments, .environment = request.environment});
     if (state_.during_run) state_.during_run(name);
     if (name == "migrate-config" && state_.migration) return state_.migration(world_, request);
     if (const auto found = state_.outcomes.find(name); found != state_.outcomes.end()) return found->second;
@@ -274,7 +277,8 @@ Configuration World::configuration_of_device(SlotId running) const {
 }
 
 CommandResult World::run(SlotId slot, const std::function<CommandResult(Engine&)>& command, io::Storage* storage) {
-  sink_ = std::make_shared<RecordingSink>();
+  const auto sink = std::make_shared<RecordingSink>();  // another command may run in the middle of this one
+  sink_ = sink;
   machine_.root_device = slot_path(slot);
   SimulatedStorage own(machine_);
   own.before_call = before_call;
@@ -282,7 +286,7 @@ CommandResult World::run(SlotId slot, const std::function<CommandResult(Engine&)
   WorldHost host(*this);
   Engine engine({.storage = storage != nullptr ? *storage : own,
                  .host = host,
-                 .sink = *sink_,
+                 .sink = *sink,
                  .configuration = configuration_of_device(slot),
                  .assumed_slot = slot,
                  .make_boot_control = {}});
@@ -297,11 +301,11 @@ CommandResult World::install(SlotId slot, int version, io::Storage* storage) {
 }
 CommandResult World::recover(SlotId slot, io::Storage* storage) {
   return run(
-      slot, [](Engine& engine) { return engine.recover(); }, storage);
+      slot, [](Engine& engine) { return engine.recover({}); }, storage);
 }
 CommandResult World::confirm(SlotId slot, io::Storage* storage) {
   return run(
-      slot, [](Engine& engine) { return engine.confirm(false); }, storage);
+      slot, [](Engine& engine) { return engine.confirm({}); }, storage);
 }
 CommandResult World::rollback(SlotId slot, io::Storage* storage) {
   return run(

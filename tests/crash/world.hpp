@@ -41,6 +41,7 @@ struct HostState {
   int boots = 1;
   std::uint64_t random = 1;
   std::chrono::nanoseconds time{0};
+  std::chrono::nanoseconds slept{0};
   std::int32_t edits = 0;  ///< of files by others; each has a time of its own
   int health_exit_status = 0;
   Migration migration;  ///< takes the part of the hook `migrate-config`; none: it ends with 0 and does nothing
@@ -48,11 +49,13 @@ struct HostState {
   /// Programs that were run: name and environment.
   struct Run {
     std::string name;
+    std::vector<std::string> arguments;
     std::vector<std::string> environment;
   };
   std::vector<Run> runs;
   std::map<std::string, io::ProcessOutcome> outcomes;                 ///< by name, instead of success
   std::function<void(const std::string& name)> during_run = nullptr;  ///< called in the middle of it
+  std::function<void()> during_sleep = nullptr;
 
   [[nodiscard]] std::vector<std::string> names_run() const;
 };

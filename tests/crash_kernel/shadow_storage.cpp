@@ -149,6 +149,7 @@ class ShadowFile final : public io::File {
         [&] { return model_->discard(offset, length); });
   }
   Result<io::ReadBackLevel> do_drop_cache(io::Caller caller) override { return real_->drop_cache(caller); }
+  Result<io::FileLayout> do_layout(io::Caller caller) override { return real_->layout(caller); }
   Result<bool> do_try_lock(io::LockKind kind, io::Caller caller) override { return real_->try_lock(kind, caller); }
   Result<bool> do_try_lease(io::LeaseKind kind, io::Caller caller) override { return real_->try_lease(kind, caller); }
   Result<void> do_set_attributes(const io::Attributes& attributes, io::Caller caller) override {

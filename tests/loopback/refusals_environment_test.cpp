@@ -152,8 +152,6 @@ INSTANTIATE_TEST_SUITE_P(
                 {}},
         Refusal{"QuarantineList", with_command({"quarantine", "list"}), 2, "not-supported-yet", "quarantine", {}},
         Refusal{"QuarantineClear", with_command({"quarantine", "clear"}), 2, "not-supported-yet", "quarantine", {}},
-        Refusal{"Grub", with_configuration("\"uboot\"", "\"grub\""), 2, "not-supported-yet", "grub", {}},
-        Refusal{"Efi", with_configuration("\"uboot\"", "\"efi\""), 2, "not-supported-yet", "efi", {}},
         Refusal{"RevocationList",
                 with_configuration("[trust]", "[trust]\ncrl = \"/etc/crl.pem\""),
                 2,

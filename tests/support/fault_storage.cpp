@@ -77,6 +77,10 @@ class FaultFile final : public io::File {
     SK_TRY(plan_.meet("drop_cache", name(), caller));
     return real_->drop_cache(caller);
   }
+  Result<io::FileLayout> do_layout(io::Caller caller) override {
+    SK_TRY(plan_.meet("layout", name(), caller));
+    return real_->layout(caller);
+  }
   Result<bool> do_try_lock(io::LockKind kind, io::Caller caller) override {
     SK_TRY(plan_.meet("try_lock", name(), caller));
     return real_->try_lock(kind, caller);

@@ -122,6 +122,11 @@ class MemoryFile final : public io::File {
     return mode_.direct ? io::ReadBackLevel::direct : io::ReadBackLevel::cache_dropped;
   }
 
+  Result<io::FileLayout> do_layout(io::Caller) override {
+    SK_TRY(check_usable());
+    return node_.layout;
+  }
+
   Result<bool> do_try_lock(io::LockKind, io::Caller) override {
     SK_TRY(check_usable());
     if (node_.is_locked && !has_lock_) return false;
@@ -174,7 +179,7 @@ class MemoryFile final : public io::File {
   std::vector<io::WriteCompletion> completions_;
 };
 
-/// The directory that holds a file: it can be synced, nothing else.
+/// The directory that holds a file: it can be synced, alone and with everything else, and no more.
 class MemoryDirectory final : public io::Directory {
  public:
   MemoryDirectory(MemoryStorage& storage, std::string path) : storage_(storage), path_(std::move(path)) {}
@@ -213,7 +218,15 @@ class MemoryDirectory final : public io::Directory {
   Result<void> do_set_extended_attribute_of(Text, const io::ExtendedAttribute&, io::Caller) override { return none(); }
   Result<void> do_remove_extended_attribute_of(Text, Text, io::Caller) override { return none(); }
   Result<bool> do_clear_write_protection_of(Text, io::Caller) override { return none(); }
-  Result<void> do_sync_filesystem(io::Caller) override { return none(); }
+  /// There is one filesystem for all.
+  Result<void> do_sync_filesystem(io::Caller caller) override {
+    SK_TRY(do_sync(caller));
+    for (auto& [path, node] : storage_.nodes_) {
+      node->durable = node->contents;
+      node->unflushed.clear();
+    }
+    return success();
+  }
   Result<io::SpaceFacts> do_space(io::Caller) override {
     const auto known = storage_.space.find(path_);
     if (known == storage_.space.end()) return none();

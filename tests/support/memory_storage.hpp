@@ -25,6 +25,7 @@ struct MemoryNode {
   std::vector<std::byte> contents;
   std::vector<std::byte> durable;
   std::vector<Write> unflushed;  ///< in the order in which they were made
+  io::FileLayout layout;         ///< what `layout` answers; nothing is known unless a test says so
   bool is_locked = false;
   bool is_claimed = false;  ///< opened exclusively
 };

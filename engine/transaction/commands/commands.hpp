@@ -34,6 +34,11 @@ CommandResult with_device(EngineSettings& settings, OpenFor purpose, Run run) {
 [[nodiscard]] CommandResult run_install(Device& device, const InstallRequest& request);
 [[nodiscard]] CommandResult run_recover(Device& device);
 [[nodiscard]] CommandResult run_confirm(Device& device, bool force);
+/// Waits until the time of the trial (`confirm-within`) is over and ends one that is not confirmed by then. Holds no
+/// lock while it waits. Ends at once where no trial runs, within 10 s after a confirmation, within 1 s when asked to.
+/// Durable: as `run_confirm` of a trial that is not healthy. Errors: health_timeout (it was ended), cancelled, busy
+/// (another command does not let go for 60 s), and those of opening the device.
+[[nodiscard]] CommandResult end_overdue_trial(EngineSettings& settings);
 [[nodiscard]] CommandResult run_rollback(Device& device, bool to_previous);
 [[nodiscard]] CommandResult run_mark(Device& device, SlotId slot, SlotMark mark);
 [[nodiscard]] CommandResult run_compact(Device& device, bool dry_run);

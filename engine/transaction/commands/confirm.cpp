@@ -8,14 +8,9 @@
 namespace slotkeeper {
 namespace {
 
-Json checks_to_json(const std::vector<HealthCheck>& checks) {
+Json checks_to_json(const std::vector<ProgramRun>& checks) {
   JsonArray list;
-  for (const auto& check : checks) {
-    list.emplace_back(JsonObject{{"name", escape_bytes(check.name)},
-                                 {"exit", check.exit_status},
-                                 {"timed_out", check.timed_out},
-                                 {"output", escape_bytes(check.output)}});
-  }
+  for (const auto& check : checks) list.emplace_back(to_json(check));
   return list;
 }
 
@@ -49,11 +44,13 @@ CommandResult run_confirm(Device& device, bool force) {
     return failure(device, wrong_state(device, "the trial is over; restart the device"), false);
   }
   const auto elapsed = device.settings.host.since_boot() - std::chrono::seconds(record.trial_since_boot_s);
-  if (!force && elapsed > device.configuration().confirm_within) {
+  const auto rest = device.configuration().confirm_within - elapsed;
+  if (!force && rest < std::chrono::nanoseconds(0)) {
     return end_trial(device, make_error(Errc::health_timeout, "the trial was not confirmed within its time"),
                      Event::unhealthy);
   }
-  auto checks = run_health_checks(device);
+  auto checks = run_health_checks(
+      device, force ? std::nullopt : std::optional(std::chrono::duration_cast<std::chrono::milliseconds>(rest)));
   if (!checks.has_value()) {
     if (!force) return failure(device, std::move(checks).assume_error(), false);
     device.sink().notice("health checks could not be run: " + checks.assume_error().message);

@@ -2,6 +2,7 @@
 #include "engine/transaction/commands/commands.hpp"
 #include "engine/transaction/compacting.hpp"
 #include "engine/transaction/hooks.hpp"
+#include "engine/transaction/restart.hpp"
 #include "engine/transaction/update_transaction.hpp"
 
 namespace slotkeeper {
@@ -33,6 +34,13 @@ Result<void> finish_leftovers(Device& device) {
   return success();
 }
 
+/// The switch must not be the first to find out.
+Result<void> check_environment_takes_changes(Device& device) {
+  SK_TRY_ASSIGN(const auto reading, device.boot->read());
+  if (reading.obstacle.empty()) return success();
+  return make_error(Errc::boot_environment, reading.obstacle);
+}
+
 }  // namespace
 
 CommandResult run_install(Device& device, const InstallRequest& request) {
@@ -40,6 +48,7 @@ CommandResult run_install(Device& device, const InstallRequest& request) {
   auto checks = find_health_checks(device.storage(), device.configuration());
   if (!checks.has_value()) return failure(device, std::move(checks).assume_error(), false);
   auto ready = finish_leftovers(device);
+  if (ready.has_value()) ready = check_environment_takes_changes(device);
   if (ready.has_value()) ready = finish_compaction(device);
   if (!ready.has_value()) return failure(device, std::move(ready).assume_error(), false);
   const auto previous = device.record ? std::optional(device.record->id) : std::nullopt;
@@ -71,7 +80,7 @@ CommandResult run_install(Device& device, const InstallRequest& request) {
                        "Version " + device.record->image.version + " is installed in " +
                            slot_text(device.record->target) + " and is tried at the next restart.");
   if (request.reboot) {
-    auto rebooted = reboot_device(device);
+    auto rebooted = restart_device(device);
     if (!rebooted.has_value()) {
       device.sink().notice("the device could not be restarted: " + rebooted.assume_error().message);
     }

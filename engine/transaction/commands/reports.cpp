@@ -104,6 +104,7 @@ Result<CommandResult> status(Device& device) {
   if (reading.damaged_copy) {
     weaker.emplace_back("one copy of the boot environment is damaged; 'slotkeeper recover' rewrites it");
   }
+  if (!reading.obstacle.empty()) weaker.emplace_back("no update can be installed: " + reading.obstacle);
   result.extra = JsonObject{{"slots", JsonObject{{"A", slot_to_json(device, reading.state, SlotId::a)},
                                                  {"B", slot_to_json(device, reading.state, SlotId::b)}}},
                             {"transaction", std::move(transaction)},
@@ -115,7 +116,8 @@ Result<CommandResult> status(Device& device) {
 Result<CommandResult> preflight(Device& device, const std::string& location) {
   if (!device.booted_is_known) return booted_slot(device.settings, *device.boot).as_failure();
   SK_TRY(find_health_checks(device.storage(), device.configuration()));
-  SK_TRY(device.boot->read());
+  SK_TRY_ASSIGN(const auto environment, device.boot->read());
+  if (!environment.obstacle.empty()) return make_error(Errc::boot_environment, environment.obstacle);
   SK_TRY_ASSIGN(const auto manifest, open_and_verify(device, location));
   SK_TRY_ASSIGN(const auto report, examine(device, manifest));
   JsonObject forecast = forecast_members(report, device.configuration().classes);

@@ -20,7 +20,7 @@ std::vector<std::string> schemas_of(const Device& device) {
           "SLOTKEEPER_TO_SCHEMA=" + text_of(record.image.config_schema)};
 }
 
-bool asks_for_manual_input(const HookRun& run) {
+bool asks_for_manual_input(const ProgramRun& run) {
   if (run.exit_status == kExitManualInputNeeded) return true;
   std::istringstream lines(run.standard_output);
   for (std::string line; std::getline(lines, line);) {
@@ -29,7 +29,7 @@ bool asks_for_manual_input(const HookRun& run) {
   return false;
 }
 
-Result<void> judge(const HookRun& run) {
+Result<void> judge(const ProgramRun& run) {
   if (run.timed_out) return make_error(Errc::health_timeout, "migration by the new firmware: " + run.story());
   if (run.exit_status == 0 || run.exit_status == kExitManualInputNeeded) return success();
   return make_error(Errc::health, "migration by the new firmware: " + run.story());

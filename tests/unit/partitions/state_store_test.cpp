@@ -283,6 +283,20 @@ TEST_F(StateStoreOnMemory, LastConfirmedIsFoundInEitherForm) {
   EXPECT_EQ(store_->read_last_confirmed().value(), SlotId::a);
 }
 
+TEST_F(StateStoreOnMemory, EitherFormThatDoesNotSayTheLastConfirmedSlotIsNoticedAndMended) {
+  ASSERT_TRUE(store_->write_last_confirmed(SlotId::b).has_value());
+  EXPECT_TRUE(store_->is_last_confirmed_everywhere(SlotId::b).value());
+  EXPECT_FALSE(store_->is_last_confirmed_everywhere(SlotId::a).value());
+  const std::uint64_t offset = layout().region(RegionKind::last_confirmed).offset;
+  for (const std::uint64_t place :
+       {offset, offset + 600, offset + kStoreBlockBytes + 30, offset + kStoreBlockBytes + 900}) {
+    damage(place);
+    EXPECT_FALSE(store_->is_last_confirmed_everywhere(SlotId::b).value()) << place;
+    ASSERT_TRUE(store_->write_last_confirmed(SlotId::b).has_value());
+    EXPECT_TRUE(store_->is_last_confirmed_everywhere(SlotId::b).value()) << place;
+  }
+}
+
 TEST_F(StateStoreOnMemory, WritingTheSameLastConfirmedAgainWritesNothing) {
   ASSERT_TRUE(store_->write_last_confirmed(SlotId::b).has_value());
   storage_.plan_faults({});

@@ -255,6 +255,10 @@ INSTANTIATE_TEST_SUITE_P(
                 "system.toml:16: volumes.rootfs.verify: \"hash\" is neither \"image\" nor \"none\""},
         Refusal{"backend", kBoot, "[boot]\nbackend = \"lilo\"\n",
                 "system.toml:10: boot.backend: \"lilo\" is none of \"uboot\", \"grub\", \"efi\", \"custom\""},
+        Refusal{"efiLoader", kBoot, "[boot]\nbackend = \"efi\"\nefi-loader = \"grub\"\n",
+                "system.toml:11: boot.efi-loader: \"grub\" is neither \"systemd-boot\" nor \"firmware\""},
+        Refusal{"grubenvRelative", kBoot, "[boot]\nbackend = \"grub\"\ngrubenv = \"grubenv\"\n",
+                "system.toml:11: boot.grubenv: \"grubenv\" is a relative path, it must begin with '/'"},
         Refusal{"attemptsLow", kBoot, "[boot]\nbackend = \"uboot\"\nattempts = 0\n",
                 "system.toml:11: boot.attempts: 0 is not between 1 and 9"},
         Refusal{"attemptsHigh", kBoot, "[boot]\nbackend = \"uboot\"\nattempts = 10\n",
@@ -290,6 +294,21 @@ std::string permanent_with_class(const std::string& body) {
   return "[permanent]\npath = \"/p\"\n[[permanent.class]]\n" + body;
 }
 
+TEST(ParseConfiguration, ReadsTheGrubBackend) {
+  Sections sections;
+  EXPECT_EQ(accepted(sections.document()).grubenv, "/boot/grub/grubenv");
+  sections.boot = "[boot]\nbackend = \"grub\"\n";
+  Configuration configuration = accepted(sections.document());
+  EXPECT_EQ(configuration.boot_backend, BootBackend::grub);
+  EXPECT_EQ(configuration.grubenv, "/boot/grub/grubenv");
+  EXPECT_EQ(configuration.attempts, 3u);
+  // Keys of other backends stand beside it in the usual file.
+  sections.boot = "[boot]\nbackend = \"grub\"\nfw-env-config = \"/f\"\ngrubenv = \"/efi/grub/grubenv\"\nattempts = 9\n";
+  configuration = accepted(sections.document());
+  EXPECT_EQ(configuration.grubenv, "/efi/grub/grubenv");
+  EXPECT_EQ(configuration.attempts, 9u);
+}
+
 TEST(ParseConfiguration, RefusesClassesThatCannotWork) {
   const std::pair<const char*, const char*> cases[] = {
       {"name = \"a b\"\nkind = \"log\"\nmatch = [\"x\"]\n", "permanent.class[1].name: \"a b\" is not a plain name"},
@@ -317,14 +336,23 @@ TEST(ParseConfiguration, RefusesClassesThatCannotWork) {
   }
 }
 
+TEST(ParseConfiguration, ReadsTheEfiBackend) {
+  Sections sections;
+  sections.boot = "[boot]\nbackend = \"efi\"\n";
+  Configuration configuration = accepted(sections.document());
+  EXPECT_EQ(configuration.boot_backend, BootBackend::efi);
+  EXPECT_EQ(configuration.efi_loader, EfiLoader::systemd_boot);
+  EXPECT_EQ(configuration.efi_partition, "/boot/efi");
+  sections.boot += "efi-loader = \"firmware\"\nefi-partition = \"/efi/\"\nattempts = 5\n";
+  configuration = accepted(sections.document());
+  EXPECT_EQ(configuration.efi_loader, EfiLoader::firmware);
+  EXPECT_EQ(configuration.efi_partition, "/efi");
+  sections.boot = "[boot]\nbackend = \"efi\"\nefi-loader = \"systemd-boot\"\n";
+  EXPECT_EQ(accepted(sections.document()).efi_loader, EfiLoader::systemd_boot);
+}
+
 TEST(ParseConfiguration, AnswersNotSupportedYetForWhatLaterVersionsBring) {
   const std::tuple<std::string Sections::*, const char*, const char*> cases[] = {
-      {kBoot, "[boot]\nbackend = \"grub\"\n",
-       "system.toml:10: boot.backend: \"grub\" is not supported yet by this version"},
-      {kBoot, "[boot]\nbackend = \"efi\"\n",
-       "system.toml:10: boot.backend: \"efi\" is not supported yet by this version"},
-      {kBoot, "[boot]\nbackend = \"uboot\"\ngrubenv = \"/boot/grub/grubenv\"\n",
-       "system.toml:11: boot.grubenv: the GRUB environment is not supported yet by this version"},
       {kTrust, "[trust]\nanchors = \"/t\"\ncrl = \"/c\"\n",
        "system.toml:15: trust.crl: a revocation list is not supported yet by this version"},
       {kTrust, "[trust]\nanchors = \"/t\"\nsignatures-required = 2\n",
