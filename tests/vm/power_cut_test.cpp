@@ -228,6 +228,10 @@ INSTANTIATE_TEST_SUITE_P(Uboot, PowerCut,
                          testing::Combine(testing::Values("uboot"), testing::ValuesIn(kScenes),
                                           testing::Values(Leaves::kept, Leaves::lost)),
                          cut_name);
+INSTANTIATE_TEST_SUITE_P(Grub, PowerCut,
+                         testing::Combine(testing::Values("grub"), testing::ValuesIn(kScenes),
+                                          testing::Values(Leaves::kept, Leaves::lost)),
+                         cut_name);
 
 }  // namespace
 }  // namespace slotkeeper::test
