@@ -22,10 +22,8 @@ std::uint32_t number_at(io::ConstBytes data, std::size_t at, std::size_t bytes) 
 }
 
 std::vector<std::byte> file_of(const EfiVariable& variable) {
-  std::vector<std::byte> bytes;
-  for (std::size_t i = 0; i < kAttributesBytes; ++i) {
-    bytes.push_back(static_cast<std::byte>(variable.attributes >> (8 * i)));
-  }
+  std::vector<std::byte> bytes(kAttributesBytes);
+  for (std::size_t i = 0; i < kAttributesBytes; ++i) bytes[i] = static_cast<std::byte>(variable.attributes >> (8 * i));
   bytes.insert(bytes.end(), variable.data.begin(), variable.data.end());
   return bytes;
 }

@@ -216,6 +216,7 @@ TEST_P(PowerCut, LeavesADeviceThatWorks) {
   if (HasFailure()) std::printf("%s", story_.c_str());
   std::printf("vm %s: cases=1 violations=%d scene=%s\n", std::get<0>(GetParam()), HasFailure() ? 1 : 0,
               case_name().c_str());
+  std::fflush(stdout);
 }
 
 std::string cut_name(const testing::TestParamInfo<std::tuple<const char*, Scene, Leaves>>& info) {
@@ -225,6 +226,10 @@ std::string cut_name(const testing::TestParamInfo<std::tuple<const char*, Scene,
 // tests/vm/CMakeLists.txt says which of them are run by tests/run, the rest is for tests/run --long vm.
 INSTANTIATE_TEST_SUITE_P(Uboot, PowerCut,
                          testing::Combine(testing::Values("uboot"), testing::ValuesIn(kScenes),
+                                          testing::Values(Leaves::kept, Leaves::lost)),
+                         cut_name);
+INSTANTIATE_TEST_SUITE_P(Grub, PowerCut,
+                         testing::Combine(testing::Values("grub"), testing::ValuesIn(kScenes),
                                           testing::Values(Leaves::kept, Leaves::lost)),
                          cut_name);
 

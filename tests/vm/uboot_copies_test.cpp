@@ -19,7 +19,7 @@ constexpr std::size_t kCopyBytes = 16384;
 constexpr std::uint64_t kCopyOffsets[] = {0, 512 * 1024};  ///< as bootloaders/uboot/bootloader.bash has them
 constexpr std::size_t kFlags = 4;                          ///< the byte behind the CRC, which does not cover it
 
-class UbootEnvironment : public testing::Test {
+class UbootOnMachine : public testing::Test {
  protected:
   void SetUp() override {
     if (!may_mount()) GTEST_SKIP() << "needs root";
@@ -61,7 +61,7 @@ class UbootEnvironment : public testing::Test {
   const Material* material_ = nullptr;
 };
 
-TEST_F(UbootEnvironment, WithOneCopyDamagedTheTrialGoesOnAndTheCopyIsMended) {
+TEST_F(UbootOnMachine, WithOneCopyDamagedTheTrialGoesOnAndTheCopyIsMended) {
   damage_copy(1);
   MachineSession session(*material_, {.file = disk_});
   session.machine().wait_for("Board: environment copy 1 (valid: 1 )", kBootLimit);
@@ -72,7 +72,7 @@ TEST_F(UbootEnvironment, WithOneCopyDamagedTheTrialGoesOnAndTheCopyIsMended) {
   EXPECT_TRUE(is_valid(1));
 }
 
-TEST_F(UbootEnvironment, WithBothDamagedTheConfirmedSlotRuns) {
+TEST_F(UbootOnMachine, WithBothDamagedTheConfirmedSlotRuns) {
   damage_copy(0);
   damage_copy(1);
   MachineSession session(*material_, {.file = disk_});
@@ -89,7 +89,7 @@ TEST_F(UbootEnvironment, WithBothDamagedTheConfirmedSlotRuns) {
   EXPECT_TRUE(is_valid(1));
 }
 
-TEST_F(UbootEnvironment, NumberZeroIsNewerThan255) {
+TEST_F(UbootOnMachine, NumberZeroIsNewerThan255) {
   std::string newer = read_copy(disk_, 0);
   std::string older = read_copy(material_->disk(DiskState::provisioned), 0);
   newer[kFlags] = '\0';
