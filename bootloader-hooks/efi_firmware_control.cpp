@@ -135,6 +135,12 @@ class FirmwareControl final : public BootControl {
     return boot_reading_of(variables);
   }
 
+  [[nodiscard]] Result<void> check_can_arm() override {
+    SK_TRY_ASSIGN(const Variables variables, load());
+    for (const SlotId slot : kSlots) SK_TRY(check_usable(variables, slot));
+    return success();
+  }
+
   [[nodiscard]] Result<void> store(const BootState& wanted) override {
     SK_TRY_ASSIGN(const Variables variables, load());
     return apply(variables, wanted);

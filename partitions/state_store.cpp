@@ -170,10 +170,12 @@ Result<std::optional<SlotId>> DeviceStateStore::read_last_confirmed() {
 
 Result<bool> DeviceStateStore::is_last_confirmed_everywhere(SlotId slot) {
   const std::uint64_t offset = superblock_.region(RegionKind::last_confirmed).offset;
-  SK_TRY_ASSIGN(const io::AlignedBuffer uboot, device_->read_blocks(offset, kStoreBlockBytes));
-  SK_TRY_ASSIGN(const io::AlignedBuffer grub, device_->read_blocks(offset + kStoreBlockBytes, kStoreBlockBytes));
-  return std::ranges::equal(uboot.bytes(), store::encode_uboot_confirmed(slot)) &&
-         std::ranges::equal(grub.bytes(), store::encode_grub_confirmed(slot));
+  const auto uboot = device_->read_blocks(offset, kStoreBlockBytes);
+  const auto grub = device_->read_blocks(offset + kStoreBlockBytes, kStoreBlockBytes);
+  // One that cannot be read may become readable by being written.
+  if (!uboot.has_value() || !grub.has_value()) return false;
+  return std::ranges::equal(uboot.value().bytes(), store::encode_uboot_confirmed(slot)) &&
+         std::ranges::equal(grub.value().bytes(), store::encode_grub_confirmed(slot));
 }
 
 /// The superblock at one end; not_provisioned where the device ends before.

@@ -78,6 +78,25 @@ NextEvent begin_trial(Device& device) {
   return std::optional{Event::unhealthy};
 }
 
+/// The target runs although the original is first, or is about to be. A restart brings the original, unless that does
+/// not come up: after as many returns as there are tries the device stays on what works.
+Result<void> ask_for_restart(Device& device) {
+  TransactionRecord& record = *device.record;
+  if (record.trial_boot_id != device.boot_id) {
+    record.trial_boot_id = device.boot_id;
+    ++record.trial_boots;
+    SK_TRY(device.save_record());
+  }
+  device.reboot_needed = record.trial_boots <= 2 * record.attempts;
+  if (!device.reboot_needed) {
+    device.sink().notice("slot " + std::string(name_of(record.original)) +
+                         " was to be started and did not come up; the device stays in slot " +
+                         std::string(name_of(record.target)) +
+                         ". A restart by hand tries it again; look at its firmware ('slotkeeper verify')");
+  }
+  return success();
+}
+
 NextEvent withdraw(Device& device) {
   TransactionRecord& record = *device.record;
   SK_TRY_ASSIGN(const auto facts, device.boot_facts());
@@ -86,7 +105,7 @@ NextEvent withdraw(Device& device) {
     auto wanted = boot::at_rest(facts.environment, record.original, record.attempts);
     wanted.mark.reset();
     SK_TRY(device.store_environment(facts.environment, wanted));
-    device.reboot_needed = true;
+    SK_TRY(ask_for_restart(device));
     return std::optional<Event>{};
   }
   auto wanted = record.revert ? boot::at_rest(facts.environment, record.original, record.attempts)
@@ -112,7 +131,7 @@ NextEvent send_back(Device& device) {
   auto wanted = boot::at_rest(facts.environment, device.record->original, device.record->attempts);
   wanted.mark.reset();
   SK_TRY(device.store_environment(facts.environment, wanted));
-  device.reboot_needed = true;
+  SK_TRY(ask_for_restart(device));
   return std::optional<Event>{};
 }
 

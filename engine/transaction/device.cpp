@@ -147,6 +147,14 @@ Result<std::unique_ptr<boot::BootControl>> make_grub_control(EngineSettings& set
   return boot;
 }
 
+Result<std::unique_ptr<boot::BootControl>> make_systemd_boot_control(EngineSettings& settings) {
+  const Configuration& configuration = settings.configuration;
+  SK_TRY_ASSIGN(auto boot, boot::make_systemd_boot_control(settings.storage, {.partition = configuration.efi_partition,
+                                                                              .attempts = configuration.attempts}));
+  SK_TRY(check_outside_slots(settings.storage, configuration.slots, configuration.efi_partition + "/loader"));
+  return boot;
+}
+
 }  // namespace
 
 Result<std::unique_ptr<boot::BootControl>> make_boot_control(EngineSettings& settings) {
@@ -162,8 +170,7 @@ Result<std::unique_ptr<boot::BootControl>> make_boot_control(EngineSettings& set
     case BootBackend::efi:
       if (configuration.efi_loader == EfiLoader::firmware)
         return boot::make_firmware_boot_control(settings.storage, {});
-      return boot::make_systemd_boot_control(settings.storage,
-                                             {.partition = configuration.efi_partition, .attempts = attempts});
+      return make_systemd_boot_control(settings);
     case BootBackend::custom:
       return boot::make_custom_control(settings.storage, settings.host,
                                        {.command = configuration.boot_command, .attempts = attempts});

@@ -11,7 +11,8 @@ namespace slotkeeper {
 [[nodiscard]] Result<void> restart_device(Device& device);
 
 /// For commands that run at boot, with `--reboot`: restarts the device when the result asks for it (`reboot_needed`),
-/// or when the command failed and the boot environment says that this is a trial, whose tries the bootloader counts.
+/// or when the command failed (but for busy, wrong_state and cancelled) and this is a trial: by the boot environment,
+/// or where that cannot be read or keeps no mark, by the record. Never with the backend `custom`, which may not count.
 /// Where hook and /sbin/reboot fail, `/sbin/reboot -f`: a trial that was given up must not stay because its firmware
 /// cannot shut down. What fails is a notice; then the watchdog is left.
 void restart_after(EngineSettings& settings, const CommandResult& result);

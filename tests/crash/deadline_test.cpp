@@ -4,6 +4,7 @@
 
 #include "partitions/state_store.hpp"
 #include "tests/crash/world.hpp"
+#include "tests/support/fault_storage.hpp"
 #include "tests/support/unwrap.hpp"
 
 namespace slotkeeper::test {
@@ -74,6 +75,79 @@ TEST_F(DeadlineTest, ARestartThatFailsIsForced) {
   static_cast<void>(watch());
   EXPECT_THAT(reboots(), ElementsAre("reboot", "reboot -f"));
   EXPECT_THAT(world.sink().notices, testing::Contains(testing::HasSubstr("restart the device by hand")));
+}
+
+TEST_F(DeadlineTest, WhatCannotBeReadAtFirstIsLookedAtAgain) {
+  FaultStorage faulty(world.storage());
+  faulty.set({.file = {}, .line = 0, .operation = "read_at", .nth = 1, .os_errno = EIO, .persistent = false});
+  const CommandResult result = world.run(
+      SlotId::b, [](Engine& engine) { return engine.confirm({.deadline = true, .reboot = true}); }, &faulty);
+  EXPECT_EQ(faulty.faults_met(), 1U);
+  ASSERT_TRUE(result.failure);
+  EXPECT_EQ(result.failure->error.code, Errc::health_timeout) << result.failure->error.message;
+  EXPECT_GE(world.host().slept - begun, Configuration().confirm_within) << "a healthy trial was left at once";
+}
+
+/// `recover` has not run in the trial's boot.
+class UnseenTrialTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    before = world.configuration();
+    ASSERT_EQ(world.install(SlotId::a).outcome, Outcome::armed);
+    ASSERT_EQ(world.boot(), SlotId::b);
+  }
+  World world;
+  TreeListing before;
+};
+
+TEST_F(UnseenTrialTest, EndsAtItsDeadlineWithoutBeingBegun) {
+  world.replace_file("net/if.conf", "written by the trial\n");
+  const CommandResult result = world.run(
+      SlotId::b, [](Engine& engine) { return engine.confirm({.deadline = true, .reboot = true}); }, &world.storage());
+  ASSERT_TRUE(result.failure);
+  EXPECT_EQ(result.failure->error.code, Errc::health_timeout);
+  EXPECT_THAT(world.host().names_run(), testing::Not(testing::Contains("check")));
+  EXPECT_THAT(world.host().names_run(), testing::Contains("reboot"));
+  ASSERT_EQ(world.boot(), SlotId::a);
+  EXPECT_EQ(world.recover(SlotId::a).outcome, Outcome::rolled_back);
+  EXPECT_EQ(difference(before, world.configuration()), "");
+}
+
+/// Whatever `recover --reboot` restarts must come to an end.
+class RestartTest : public DeadlineTest {
+ protected:
+  CommandResult recover_at_a_new_boot(SlotId slot) {
+    ++world.host().boots;
+    return world.run(slot, [](Engine& engine) { return engine.recover({.reboot = true}); });
+  }
+};
+
+TEST_F(RestartTest, AnOriginalThatNeverComesUpIsNotWaitedForEndlessly) {
+  ASSERT_EQ(world.rollback(SlotId::b).outcome, Outcome::rolled_back);
+  constexpr std::size_t kBoots = 12;
+  for (std::size_t i = 0; i < kBoots; ++i) static_cast<void>(recover_at_a_new_boot(SlotId::b));
+  const std::size_t restarts = reboots().size();
+  EXPECT_GE(restarts, 1U);
+  EXPECT_LE(restarts, 2U * World::kAttempts);
+  EXPECT_THAT(world.sink().notices, testing::Contains(testing::HasSubstr("did not come up; the device stays")));
+  // And when it does come up after all, it gets its configuration back.
+  ++world.host().boots;
+  EXPECT_EQ(world.recover(SlotId::a).outcome, Outcome::rolled_back);
+}
+
+TEST_F(RestartTest, ATrialWhoseEnvironmentIsLostIsKnownByItsRecord) {
+  world.damage_environment();
+  const CommandResult result = recover_at_a_new_boot(SlotId::b);
+  ASSERT_TRUE(result.failure);
+  EXPECT_EQ(result.failure->error.code, Errc::boot_environment);
+  EXPECT_THAT(reboots(), ElementsAre("reboot"));
+}
+
+TEST_F(RestartTest, AConfirmedFirmwareWhoseEnvironmentIsLostIsNotRestarted) {
+  ASSERT_EQ(world.confirm(SlotId::b).outcome, Outcome::confirmed);
+  world.damage_environment();
+  ASSERT_TRUE(recover_at_a_new_boot(SlotId::b).failure);
+  EXPECT_THAT(reboots(), IsEmpty());
 }
 
 }  // namespace

@@ -25,9 +25,9 @@ CommandResult end_trial(Device& device, Error why, Event event) {
 }  // namespace
 
 CommandResult run_confirm(Device& device, bool force) {
-  auto facts = device.boot_facts();
-  if (!facts.has_value()) return failure(device, std::move(facts).assume_error(), false);
   if (!device.has_open_transaction() || device.booted != device.record->target) {
+    auto facts = device.boot_facts();
+    if (!facts.has_value()) return failure(device, std::move(facts).assume_error(), false);
     return answer(device, Outcome::nothing_to_do, "Nothing to do: no trial is running.");
   }
   const bool was_over = device.record->state == State::withdrawing || device.record->state == State::restoring;
@@ -56,6 +56,10 @@ CommandResult run_confirm(Device& device, bool force) {
     device.sink().notice("health checks could not be run: " + checks.assume_error().message);
   } else {
     device.report.emplace_back("checks", checks_to_json(checks.assume_value()));
+    // A shutdown ends the checks as well: that says nothing about the firmware.
+    if (device.sink().cancel_requested()) {
+      return failure(device, make_error(Errc::cancelled, "the health checks were cut off; the trial goes on"), false);
+    }
     if (auto wrong = verdict_on(checks.assume_value())) {
       if (!force) return end_trial(device, std::move(*wrong), Event::unhealthy);
       device.sink().notice("confirmed by force although " + wrong->message);
