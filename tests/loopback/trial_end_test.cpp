@@ -146,10 +146,13 @@ TEST_F(TrialEnd, TheWatchEndsWhenAskedTo) {
 
 TEST_F(TrialEnd, ACommandThatIsInTheWayRestartsNothing) {
   ASSERT_NO_FATAL_FAILURE(begin_trial());
-  add_check("50-slow", "sleep 3");
+  const std::string begun = device->path("check-begun");
+  const std::string go_on = device->path("check-goes-on");
+  add_check("50-slow", "touch '" + begun + "'; while [ ! -e '" + go_on + "' ]; do sleep 0.1; done");
   Program first(device->command({"confirm", "--reboot"}));
-  std::this_thread::sleep_for(std::chrono::seconds(1));
+  while (!std::filesystem::exists(begun)) std::this_thread::sleep_for(std::chrono::milliseconds(50));
   const Answer second = device->run({"confirm", "--reboot"});
+  write_file(go_on, "");
   EXPECT_EQ(second.code(), "busy") << second.story();
   EXPECT_EQ(first.finish().outcome(), "confirmed");
   EXPECT_EQ(reboots(), 0);

@@ -26,14 +26,15 @@ std::string find_tool(const std::string& name) {
 
 bool may_mount() { return ::geteuid() == 0 && ::access("/dev/loop-control", R_OK | W_OK) == 0; }
 
-std::string run_tool(const std::vector<std::string>& command) {
+std::string run_tool(const std::vector<std::string>& command, std::chrono::milliseconds limit) {
   io::ProcessRequest request;
   request.executable = find_tool(command.at(0));
   request.arguments.assign(command.begin() + 1, command.end());
-  request.time_limit = std::chrono::minutes(1);
+  request.time_limit = limit;
   auto outcome = io::make_posix_host()->run(request);
   if (!outcome.has_value()) throw std::runtime_error(outcome.assume_error().message);
   const io::ProcessOutcome& ended = outcome.assume_value();
+  if (ended.timed_out) throw std::runtime_error(command.at(0) + " did not end in time: " + ended.standard_error);
   if (ended.exit_status != 0) throw std::runtime_error(command.at(0) + " failed: " + ended.standard_error);
   return ended.standard_output;
 }

@@ -1,6 +1,7 @@
 // Real block devices and filesystems for tests that run as root.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -11,7 +12,8 @@ namespace slotkeeper::test {
 [[nodiscard]] bool may_mount();
 
 /// Runs a program of the system with its arguments; throws with its output when it fails. Returns standard output.
-std::string run_tool(const std::vector<std::string>& command);
+std::string run_tool(const std::vector<std::string>& command,
+                     std::chrono::milliseconds limit = std::chrono::minutes(1));
 
 /// A loop device over a file, detached with the object.
 class LoopDevice {

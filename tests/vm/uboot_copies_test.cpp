@@ -72,6 +72,19 @@ TEST_F(UbootOnMachine, WithOneCopyDamagedTheTrialGoesOnAndTheCopyIsMended) {
   EXPECT_TRUE(is_valid(1));
 }
 
+TEST_F(UbootOnMachine, ADamagedCopyIsMendedWhereTheBootloaderWritesNothing) {
+  for (const std::size_t copy : {std::size_t{0}, std::size_t{1}}) {
+    copy_image(material_->disk(DiskState::provisioned), disk_);
+    damage_copy(copy);
+    ASSERT_FALSE(is_valid(copy));
+    MachineSession session(*material_, {.file = disk_});
+    ASSERT_EQ(session.wait_until_ready(), 'A');  // the confirmed slot is not counted
+    session.power_off();
+    EXPECT_TRUE(is_valid(0)) << "copy " << copy << " was damaged";
+    EXPECT_TRUE(is_valid(1)) << "copy " << copy << " was damaged";
+  }
+}
+
 TEST_F(UbootOnMachine, WithBothDamagedTheConfirmedSlotRuns) {
   damage_copy(0);
   damage_copy(1);

@@ -92,7 +92,7 @@ class GrubScript : public testing::Test {
     run_tool({"bash", kSource + "/tests/vm/grub/make-disk", image, store_path, disk});
     mounted.reset();
     loop.reset();
-    said = run_tool({"bash", kSource + "/tests/vm/grub/start-disk", disk, image});
+    said = run_tool({"bash", kSource + "/tests/vm/grub/start-disk", disk, image}, std::chrono::minutes(4));
     mount();
     const std::string mark = "STARTED ";
     const std::size_t at = said.find(mark);
