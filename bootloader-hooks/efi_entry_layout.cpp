@@ -334,6 +334,7 @@ std::vector<ListedEntry> listed_entries(const EntryLayout& layout) {
   }
   std::ranges::sort(ranked, {}, &Ranked::first);
   std::vector<ListedEntry> listed;
+  listed.reserve(ranked.size());
   for (auto& [rank, entry] : ranked) listed.push_back(std::move(entry));
   return listed;
 }

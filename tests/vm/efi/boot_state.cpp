@@ -5,6 +5,7 @@
 #include <iostream>
 #include <span>
 #include <string>
+#include <string_view>
 
 #include "bootloader-hooks/boot_control.hpp"
 
@@ -71,6 +72,12 @@ int main(int argc, char** argv) {
   const auto storage = io::make_posix_storage();
   auto boot = open(*storage, std::span(argv + 1, static_cast<std::size_t>(argc - 1)));
   const auto slot = argc == 7 ? slot_from_name(argv[6]) : std::nullopt;
+  const std::string_view command = argv[5];
+  const bool only_looks = command == "read" || command == "repair" || command == "booted";
+  if (slot.has_value() == only_looks) {
+    std::cerr << "efi_boot_state: " << command << (only_looks ? " takes no slot\n" : " needs a slot, A or B\n");
+    return 2;
+  }
   auto said = boot.has_value() ? run(*boot.assume_value(), argv[5], slot) : Result<std::string>(boot.assume_error());
   if (!said.has_value()) {
     std::cerr << info(said.assume_error().code).name << ": " << said.assume_error().message << "\n";
