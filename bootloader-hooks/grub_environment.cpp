@@ -88,7 +88,7 @@ std::string escaped(std::string_view value) {
   return text;
 }
 
-std::string our_lines(const GrubVariables& variables) {
+std::string our_lines(const Variables& variables) {
   std::string text;
   for (const std::string_view name : kGrubOurs) {
     const auto found = variables.find(std::string(name));
@@ -98,7 +98,7 @@ std::string our_lines(const GrubVariables& variables) {
 }
 
 /// Names of other slots in the order make the region longer.
-std::size_t region_bytes_for(const GrubVariables& variables, std::size_t ours_bytes) {
+std::size_t region_bytes_for(const Variables& variables, std::size_t ours_bytes) {
   const auto order = variables.find("ORDER");
   const std::size_t order_bytes = order == variables.end() ? 0 : escaped(order->second).size();
   return std::max(kRegionBytesMin + order_bytes, ours_bytes + kFillerBytesMin);
@@ -106,7 +106,7 @@ std::size_t region_bytes_for(const GrubVariables& variables, std::size_t ours_by
 
 std::string comment_of(std::size_t bytes) { return std::string(bytes - 1, '#') + "\n"; }
 
-std::string region_text(const GrubVariables& variables, std::size_t bytes) {
+std::string region_text(const Variables& variables, std::size_t bytes) {
   const std::string ours = our_lines(variables);
   return ours + comment_of(bytes - ours.size());
 }
@@ -158,7 +158,7 @@ std::optional<std::size_t> region_of(const Lines& lines) {
 }
 
 /// The block with another region, where it has one that is long enough.
-std::optional<GrubBlock> with_region(const GrubBlock& block, const GrubVariables& variables) {
+std::optional<GrubBlock> with_region(const GrubBlock& block, const Variables& variables) {
   const auto bytes = region_of(lines_of(text_of(block)));
   if (!bytes || our_lines(variables).size() + kFillerBytesMin > *bytes) return std::nullopt;
   std::string text(text_of(block));
@@ -167,7 +167,7 @@ std::optional<GrubBlock> with_region(const GrubBlock& block, const GrubVariables
 }
 
 /// Everything in its final form and order: our region, then what others have. Nothing when that is too long.
-std::optional<GrubBlock> in_form(const Lines& lines, const GrubVariables& variables, std::size_t region_bytes) {
+std::optional<GrubBlock> in_form(const Lines& lines, const Variables& variables, std::size_t region_bytes) {
   std::string text = std::string(kSignature) + region_text(variables, region_bytes);
   if (text.size() > kGrubSectorBytes) return std::nullopt;
   for (const Line& line : lines.all) {
@@ -209,8 +209,7 @@ Border border_of(std::string_view text, const Lines& lines) {
 ///                     that lay in both sectors;
 ///   3. second sector: without ours, and without that rest.
 /// A copy says what the original says, and a later one of ours what the region says: every step means the same.
-Result<std::vector<GrubBlock>> plan_move(const GrubBlock& block, const GrubVariables& variables,
-                                         std::size_t region_bytes) {
+Result<std::vector<GrubBlock>> plan_move(const GrubBlock& block, const Variables& variables, std::size_t region_bytes) {
   const std::string_view text = text_of(block);
   const Lines lines = lines_of(text);
   const Border border = border_of(text, lines);
@@ -274,8 +273,7 @@ Result<std::vector<GrubBlock>> plan_move(const GrubBlock& block, const GrubVaria
 }
 
 /// Brings the block into our form without changing a value of ours.
-Result<std::vector<GrubBlock>> plan_form(const GrubBlock& block, const GrubVariables& variables,
-                                         std::size_t region_bytes) {
+Result<std::vector<GrubBlock>> plan_form(const GrubBlock& block, const Variables& variables, std::size_t region_bytes) {
   const Lines lines = lines_of(text_of(block));
   if (lines.is_whole && lines.padding > kGrubSectorBytes) return plan_move(block, variables, region_bytes);
   const auto formed = in_form(lines, variables, region_bytes);
@@ -287,7 +285,7 @@ Result<std::vector<GrubBlock>> plan_form(const GrubBlock& block, const GrubVaria
   return steps;
 }
 
-GrubVariables changed(GrubVariables variables, const GrubChanges& changes) {
+Variables changed(Variables variables, const VariableChanges& changes) {
   for (const auto& [name, value] : changes) {
     if (value) {
       variables[name] = *value;
@@ -319,8 +317,8 @@ GrubBlock empty_grub_block() { return *block_of(std::string(kSignature)); }
 
 // Follows GRUB's own reading, also through what it was not made for: names run up to the next '=', over line ends, and
 // the first thing that does not end is the end of everything.
-GrubVariables read_grub_variables(const GrubBlock& block) {
-  GrubVariables variables;
+Variables read_grub_variables(const GrubBlock& block) {
+  Variables variables;
   if (!is_grub_block(block)) return variables;
   const std::string_view text = text_of(block);
   for (std::size_t position = kSignature.size(); position < text.size();) {
@@ -345,14 +343,14 @@ GrubVariables read_grub_variables(const GrubBlock& block) {
   return variables;
 }
 
-Result<std::vector<GrubBlock>> plan_grub_steps(const GrubBlock& block, const GrubChanges& changes) {
+Result<std::vector<GrubBlock>> plan_grub_steps(const GrubBlock& block, const VariableChanges& changes) {
   if (!is_grub_block(block)) {
     return make_error(Errc::boot_environment, "the GRUB environment block is damaged: its first line is missing");
   }
   const bool must_be_formed = !is_whole_grub_block(block) || is_scattered(block);
   if (changes.empty() && !must_be_formed) return std::vector<GrubBlock>{};
-  const GrubVariables before = read_grub_variables(block);
-  const GrubVariables after = changed(before, changes);
+  const Variables before = read_grub_variables(block);
+  const Variables after = changed(before, changes);
   if (auto next = with_region(block, after)) return std::vector<GrubBlock>{*next};
 
   const std::size_t region_bytes =

@@ -42,7 +42,7 @@ using GrubBlock = std::array<std::byte, kGrubBlockBytes>;
 [[nodiscard]] GrubBlock empty_grub_block();
 
 /// What GRUB takes from the block; nothing from one without the first line.
-[[nodiscard]] GrubVariables read_grub_variables(const GrubBlock& block);
+[[nodiscard]] Variables read_grub_variables(const GrubBlock& block);
 
 /// The blocks to be written one after the other, each of which differs from the one before in one sector. The last one
 /// says what `changes` ask for; of our variables all others say what `block` says. Variables of others are kept in
@@ -52,6 +52,6 @@ using GrubBlock = std::array<std::byte, kGrubBlockBytes>;
 /// variables of others that lay near the border of the sectors. A scattered one is rewritten, too.
 ///
 /// Errors: boot_environment (no first line; no room for our variables).
-[[nodiscard]] Result<std::vector<GrubBlock>> plan_grub_steps(const GrubBlock& block, const GrubChanges& changes);
+[[nodiscard]] Result<std::vector<GrubBlock>> plan_grub_steps(const GrubBlock& block, const VariableChanges& changes);
 
 }  // namespace slotkeeper::boot

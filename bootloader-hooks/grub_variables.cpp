@@ -1,7 +1,6 @@
 #include "bootloader-hooks/grub_variables.hpp"
 
 #include <algorithm>
-#include <sstream>
 
 namespace slotkeeper::boot {
 namespace {
@@ -14,31 +13,18 @@ constexpr std::array kSlots{SlotId::a, SlotId::b};
 constexpr const char* ok_of(SlotId slot) { return slot == SlotId::a ? "A_OK" : "B_OK"; }
 constexpr const char* try_of(SlotId slot) { return slot == SlotId::a ? "A_TRY" : "B_TRY"; }
 
-std::optional<std::string> value_of(const GrubVariables& variables, const std::string& name) {
-  const auto found = variables.find(name);
-  if (found == variables.end()) return std::nullopt;
-  return found->second;
-}
-
-std::vector<std::string> words_of(const std::string& text) {
-  std::vector<std::string> words;
-  std::istringstream stream(text);
-  for (std::string word; stream >> word;) words.push_back(word);
-  return words;
-}
-
 std::optional<std::uint32_t> digit_of(const std::optional<std::string>& text) {
   if (!text || text->size() != 1 || text->front() < '0' || text->front() > '9') return std::nullopt;
   return static_cast<std::uint32_t>(text->front() - '0');
 }
 
-std::optional<std::uint32_t> tries_left(const GrubVariables& variables, SlotId slot, std::uint32_t attempts) {
+std::optional<std::uint32_t> tries_left(const Variables& variables, SlotId slot, std::uint32_t attempts) {
   const auto used = digit_of(value_of(variables, try_of(slot)));
   if (!used) return std::nullopt;
   return attempts - std::min(*used, attempts);
 }
 
-SlotBootState slot_state(const GrubVariables& variables, const std::vector<SlotId>& order, SlotId slot,
+SlotBootState slot_state(const Variables& variables, const std::vector<SlotId>& order, SlotId slot,
                          std::uint32_t attempts) {
   SlotBootState state;
   state.tries_left = tries_left(variables, slot, attempts);
@@ -57,36 +43,24 @@ std::optional<std::uint32_t> count_wanted(const SlotBootState& wanted, std::uint
   return std::nullopt;
 }
 
-std::string order_text(const GrubVariables& variables, const std::vector<SlotId>& order) {
-  std::string text;
-  for (const SlotId slot : order) text += (text.empty() ? "" : " ") + std::string(name_of(slot));
-  for (const std::string& word : words_of(value_of(variables, kOrder).value_or(""))) {
-    if (!slot_from_name(word)) text += (text.empty() ? "" : " ") + word;
-  }
-  return text;
-}
-
 }  // namespace
 
 bool is_grub_ours(std::string_view name) { return std::ranges::find(kGrubOurs, name) != kGrubOurs.end(); }
 
-BootState grub_state_of(const GrubVariables& variables, std::uint32_t attempts) {
+BootState grub_state_of(const Variables& variables, std::uint32_t attempts) {
   BootState state;
-  for (const std::string& word : words_of(value_of(variables, kOrder).value_or(""))) {
-    const auto slot = slot_from_name(word);
-    if (slot && std::ranges::find(state.order, *slot) == state.order.end()) state.order.push_back(*slot);
-  }
+  state.order = order_in(value_of(variables, kOrder));
   for (const SlotId slot : kSlots) state[slot] = slot_state(variables, state.order, slot, attempts);
   state.mark = TransactionMark::parse(value_of(variables, kMark).value_or(""));
   return state;
 }
 
-GrubChanges grub_changes_to(const GrubVariables& variables, const BootState& wanted, std::uint32_t attempts) {
-  GrubChanges changes;
+VariableChanges grub_changes_to(const Variables& variables, const BootState& wanted, std::uint32_t attempts) {
+  VariableChanges changes;
   const auto set = [&](const char* name, const std::optional<std::string>& value) {
     if (value_of(variables, name) != value) changes[name] = value;
   };
-  set(kOrder, order_text(variables, wanted.order));
+  set(kOrder, order_text(wanted.order, value_of(variables, kOrder)));
   for (const SlotId slot : kSlots) {
     const SlotBootState& state = wanted[slot];
     if (state.health != SlotHealth::unknown) set(ok_of(slot), state.health == SlotHealth::good ? "1" : "0");
@@ -98,7 +72,7 @@ GrubChanges grub_changes_to(const GrubVariables& variables, const BootState& wan
   return changes;
 }
 
-std::optional<std::uint32_t> grub_script_attempts(const GrubVariables& variables) {
+std::optional<std::uint32_t> grub_script_attempts(const Variables& variables) {
   const auto attempts = digit_of(value_of(variables, kScript));
   return attempts && *attempts > 0 ? attempts : std::nullopt;
 }

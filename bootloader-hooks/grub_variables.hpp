@@ -11,33 +11,28 @@
 #pragma once
 
 #include <array>
-#include <map>
 #include <optional>
-#include <string>
 #include <string_view>
 
 #include "bootloader-hooks/boot_state.hpp"
+#include "bootloader-hooks/variables.hpp"
 
 namespace slotkeeper::boot {
-
-using GrubVariables = std::map<std::string, std::string>;
-/// New values; nothing removes the variable.
-using GrubChanges = std::map<std::string, std::optional<std::string>>;
 
 /// The variables that we write, in the order in which they stand in the block.
 inline constexpr std::array<std::string_view, 6> kGrubOurs{"ORDER", "A_OK", "A_TRY", "B_OK", "B_TRY", "SLOTKEEPER_TX"};
 [[nodiscard]] bool is_grub_ours(std::string_view name);
 
 /// A slot is good when it is in the order, OK and has tries left; bad when it is absent and not OK; else unknown.
-[[nodiscard]] BootState grub_state_of(const GrubVariables& variables, std::uint32_t attempts);
+[[nodiscard]] BootState grub_state_of(const Variables& variables, std::uint32_t attempts);
 
 /// The changes after which `variables` say `wanted`; empty when they do. A slot without a count in its wanted state
 /// gets all its tries when it is good, none when it is bad, and keeps its text when nothing is known of it; its _OK
 /// follows its health, and stays when that is unknown.
-[[nodiscard]] GrubChanges grub_changes_to(const GrubVariables& variables, const BootState& wanted,
-                                          std::uint32_t attempts);
+[[nodiscard]] VariableChanges grub_changes_to(const Variables& variables, const BootState& wanted,
+                                              std::uint32_t attempts);
 
 /// How many tries the boot script gives a slot; nothing where none said so.
-[[nodiscard]] std::optional<std::uint32_t> grub_script_attempts(const GrubVariables& variables);
+[[nodiscard]] std::optional<std::uint32_t> grub_script_attempts(const Variables& variables);
 
 }  // namespace slotkeeper::boot

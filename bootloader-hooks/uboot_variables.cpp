@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <array>
-#include <sstream>
 
 namespace slotkeeper::boot {
 namespace {
@@ -11,19 +10,6 @@ constexpr const char* kOrder = "BOOT_ORDER";
 constexpr const char* kMark = "SLOTKEEPER_TX";
 
 constexpr const char* left_of(SlotId slot) { return slot == SlotId::a ? "BOOT_A_LEFT" : "BOOT_B_LEFT"; }
-
-std::optional<std::string> value_of(const Variables& variables, const std::string& name) {
-  const auto found = variables.find(name);
-  if (found == variables.end()) return std::nullopt;
-  return found->second;
-}
-
-std::vector<std::string> words_of(const std::string& text) {
-  std::vector<std::string> words;
-  std::istringstream stream(text);
-  for (std::string word; stream >> word;) words.push_back(word);
-  return words;
-}
 
 std::optional<std::uint32_t> count_of(const std::optional<std::string>& text) {
   if (!text) return std::nullopt;
@@ -55,10 +41,7 @@ std::optional<std::uint32_t> count_to_write(const SlotBootState& wanted, std::ui
 
 BootState boot_state_of(const Variables& variables) {
   BootState state;
-  for (const std::string& word : words_of(value_of(variables, kOrder).value_or(""))) {
-    const auto slot = slot_from_name(word);
-    if (slot && std::ranges::find(state.order, *slot) == state.order.end()) state.order.push_back(*slot);
-  }
+  state.order = order_in(value_of(variables, kOrder));
   state.a = slot_state(variables, state.order, SlotId::a);
   state.b = slot_state(variables, state.order, SlotId::b);
   state.mark = TransactionMark::parse(value_of(variables, kMark).value_or(""));
@@ -67,11 +50,7 @@ BootState boot_state_of(const Variables& variables) {
 
 VariableChanges changes_to(const Variables& variables, const BootState& wanted, std::uint32_t attempts) {
   VariableChanges changes;
-  std::string order;
-  for (const SlotId slot : wanted.order) order += (order.empty() ? "" : " ") + std::string(name_of(slot));
-  for (const std::string& word : words_of(value_of(variables, kOrder).value_or(""))) {
-    if (!slot_from_name(word)) order += (order.empty() ? "" : " ") + word;
-  }
+  const std::string order = order_text(wanted.order, value_of(variables, kOrder));
   if (value_of(variables, kOrder) != order) changes[kOrder] = order;
   for (const SlotId slot : {SlotId::a, SlotId::b}) {
     const auto count = count_to_write(wanted[slot], attempts);

@@ -9,17 +9,10 @@
 //   SLOTKEEPER_TX  the mark; a text that is none reads as no mark.
 #pragma once
 
-#include <map>
-#include <optional>
-#include <string>
-
 #include "bootloader-hooks/boot_state.hpp"
+#include "bootloader-hooks/variables.hpp"
 
 namespace slotkeeper::boot {
-
-using Variables = std::map<std::string, std::string>;
-/// New values; nothing removes the variable.
-using VariableChanges = std::map<std::string, std::optional<std::string>>;
 
 /// A slot is good when it is in the order with tries left, bad when it is absent with none left, else unknown.
 [[nodiscard]] BootState boot_state_of(const Variables& variables);

@@ -40,6 +40,10 @@ void JsonReporter::progress(Phase phase, std::uint64_t done_bytes, std::uint64_t
 
 void JsonReporter::notice(std::string_view message) {
   if (settings_.quiet) return;
+  if (has_ended()) {  // the result line stays the last one
+    settings_.error.write("slotkeeper: " + escape_bytes(message) + "\n");
+    return;
+  }
   print_line({{"event", "notice"}, {"message", escape_bytes(message)}});
 }
 
@@ -61,7 +65,7 @@ void JsonReporter::planned_write(const PlannedWrite& write) {
               {"bytes", write.bytes}});
 }
 
-void JsonReporter::result(std::string_view command, const CommandResult& result) {
+void JsonReporter::print_result(std::string_view command, const CommandResult& result) {
   print_pending_progress();
   Json line = JsonObject{{"event", "result"},
                          {"command", escape_bytes(command)},

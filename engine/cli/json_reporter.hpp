@@ -16,7 +16,6 @@ class JsonReporter final : public Reporter {
   void notice(std::string_view message) override;
   void gate(const permanent::Gate& gate) override;
   void planned_write(const PlannedWrite& write) override;
-  void result(std::string_view command, const CommandResult& result) override;
   [[nodiscard]] bool cancel_requested() const override { return settings_.cancelled(); }
 
  private:
@@ -26,6 +25,7 @@ class JsonReporter final : public Reporter {
     std::uint64_t total;
     bool operator==(const Point&) const = default;
   };
+  void print_result(std::string_view command, const CommandResult& result) override;
   void print_progress(const Point& point);
   void print_pending_progress();
   void print_line(JsonObject members);

@@ -16,8 +16,22 @@ namespace slotkeeper::cli {
 
 class Reporter : public EngineSink {
  public:
-  /// The last thing that is printed. `command` as typed.
-  virtual void result(std::string_view command, const CommandResult& result) = 0;
+  /// The last thing that is printed, once: where the engine has said it before a restart, not again. `command` as
+  /// typed.
+  void result(std::string_view command, const CommandResult& result) {
+    if (has_ended_) return;
+    has_ended_ = true;
+    print_result(command, result);
+  }
+  void restarting(std::string_view command, const CommandResult& result) override { this->result(command, result); }
+
+ protected:
+  [[nodiscard]] bool has_ended() const { return has_ended_; }
+
+ private:
+  virtual void print_result(std::string_view command, const CommandResult& result) = 0;
+
+  bool has_ended_ = false;
 };
 
 struct ReporterSettings {

@@ -100,9 +100,9 @@ void TerminalReporter::phase_ends(const PhaseProgress& progress) {
   print(line);
 }
 
-void TerminalReporter::result(std::string_view command, const CommandResult& result) {
+void TerminalReporter::print_result(std::string_view command, const CommandResult& result) {
   erase();  // the error goes to another stream, which may be the same terminal
-  TextReporter::result(command, result);
+  TextReporter::print_result(command, result);
 }
 
 }  // namespace slotkeeper::cli

@@ -88,7 +88,7 @@ void TextReporter::planned_write(const PlannedWrite& write) {
   print(wrap("write " + size + "  ", escape_bytes(write.where) + ": " + escape_bytes(write.what)));
 }
 
-void TextReporter::result(std::string_view command, const CommandResult& result) {
+void TextReporter::print_result(std::string_view command, const CommandResult& result) {
   for (const std::string& line : result.lines) {
     print(escape_bytes(line));
     if (settings_.quiet) break;  // the verdict

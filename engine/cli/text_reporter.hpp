@@ -17,7 +17,6 @@ class TextReporter : public Reporter {
   void forecast(const JsonObject& figures) override;
   void gate(const permanent::Gate& gate) override;
   void planned_write(const PlannedWrite& write) override;
-  void result(std::string_view command, const CommandResult& result) override;
   [[nodiscard]] bool cancel_requested() const override { return settings_.cancelled(); }
 
  protected:
@@ -28,6 +27,7 @@ class TextReporter : public Reporter {
     std::chrono::nanoseconds began{0};
     bool ended = false;
   };
+  void print_result(std::string_view command, const CommandResult& result) override;
   virtual void phase_begins(const PhaseProgress& progress);
   virtual void phase_goes_on(const PhaseProgress& progress);
   virtual void phase_ends(const PhaseProgress& progress);
@@ -44,9 +44,9 @@ class TextReporter : public Reporter {
 class TerminalReporter final : public TextReporter {
  public:
   using TextReporter::TextReporter;
-  void result(std::string_view command, const CommandResult& result) override;
 
  private:
+  void print_result(std::string_view command, const CommandResult& result) override;
   void phase_begins(const PhaseProgress& progress) override;
   void phase_goes_on(const PhaseProgress& progress) override;
   void phase_ends(const PhaseProgress& progress) override;

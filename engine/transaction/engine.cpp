@@ -20,7 +20,7 @@ CommandResult Engine::install(const InstallRequest& request) {
 CommandResult Engine::recover(const RecoverRequest& request) {
   EngineSettings& settings = state_->settings;
   CommandResult result = with_device(settings, OpenFor::recovering, [](Device& device) { return run_recover(device); });
-  if (request.reboot) restart_after(settings, result);
+  if (request.reboot) restart_after(settings, "recover", result);
   return result;
 }
 
@@ -30,7 +30,7 @@ CommandResult Engine::confirm(const ConfirmRequest& request) {
       request.deadline
           ? end_overdue_trial(settings)
           : with_device(settings, OpenFor::writing, [&](Device& device) { return run_confirm(device, request.force); });
-  if (request.reboot) restart_after(settings, result);
+  if (request.reboot) restart_after(settings, "confirm", result);
   return result;
 }
 

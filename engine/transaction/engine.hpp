@@ -31,6 +31,8 @@ class EngineSink : public ProgressSink {
   virtual void forecast(const JsonObject&) {}
   virtual void gate(const permanent::Gate& gate) = 0;
   virtual void planned_write(const PlannedWrite& write) = 0;
+  /// The device is about to be restarted, and this is what `command` came to: it may not get as far as to return it.
+  virtual void restarting(std::string_view, const CommandResult&) {}
 };
 
 /// What an engine works on. `make_boot_control` is replaced by tests; by default the configured backend.

@@ -18,6 +18,9 @@ class ForwardingSink : public EngineSink {
   void forecast(const JsonObject& figures) override { inner_.forecast(figures); }
   void gate(const permanent::Gate& gate) override { inner_.gate(gate); }
   void planned_write(const PlannedWrite& write) override { inner_.planned_write(write); }
+  void restarting(std::string_view command, const CommandResult& result) override {
+    inner_.restarting(command, result);
+  }
 
  private:
   EngineSink& inner_;

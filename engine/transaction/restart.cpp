@@ -88,8 +88,9 @@ std::vector<std::string> environment_of_device(EngineSettings& settings) {
 
 Result<void> restart_device(Device& device) { return restart(device.settings, environment_for_programs(device)); }
 
-void restart_after(EngineSettings& settings, const CommandResult& result) {
+void restart_after(EngineSettings& settings, std::string_view command, const CommandResult& result) {
   if (!asks_for_restart(result) && !(is_broken(result) && shows_trial(settings))) return;
+  settings.sink.restarting(command, result);
   Result<void> restarted = restart(settings, environment_of_device(settings));
   // Asked to end meanwhile: the shutdown has reached us, and may have ended what asked for it.
   if (restarted.has_value() || settings.sink.cancel_requested()) return;

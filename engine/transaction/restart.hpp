@@ -14,7 +14,7 @@ namespace slotkeeper {
 /// or when the command failed (but for busy, wrong_state and cancelled) and this is a trial: by the boot environment,
 /// or where that cannot be read or keeps no mark, by the record. Never with the backend `custom`, which may not count.
 /// Where hook and /sbin/reboot fail, `/sbin/reboot -f`: a trial that was given up must not stay because its firmware
-/// cannot shut down. What fails is a notice; then the watchdog is left.
-void restart_after(EngineSettings& settings, const CommandResult& result);
+/// cannot shut down. What fails is a notice; then the watchdog is left. The sink has the result of `command` before.
+void restart_after(EngineSettings& settings, std::string_view command, const CommandResult& result);
 
 }  // namespace slotkeeper

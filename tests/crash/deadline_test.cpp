@@ -48,6 +48,7 @@ TEST_F(DeadlineTest, EndsTheTrialRightAfterItsTime) {
   EXPECT_GE(world.host().slept - begun, standard.confirm_within);
   EXPECT_LE(world.host().slept - begun, standard.confirm_within + seconds(2));
   EXPECT_THAT(reboots(), ElementsAre("reboot"));
+  EXPECT_THAT(world.sink().restarts, ElementsAre("confirm " + std::string(name_of(result.outcome))));
   EXPECT_EQ(world.boot(), SlotId::a);
 }
 
@@ -68,6 +69,25 @@ TEST_F(DeadlineTest, ACommandThatHangsInTheDeviceDoesNotKeepTheTrial) {
   ASSERT_TRUE(result.failure);
   EXPECT_EQ(result.failure->error.code, Errc::busy);
   EXPECT_THAT(reboots(), ElementsAre("reboot"));
+}
+
+TEST_F(DeadlineTest, AShutdownDuringTheHealthChecksSaysNothingAboutTheFirmware) {
+  world.host().outcomes["check"] = {.exit_status = 1, .timed_out = false, .standard_output = {}, .standard_error = {}};
+  world.host().during_run = [&](const std::string& name) { world.sink().cancel = name == "check"; };
+  const auto confirm = [&] {
+    return world.run(
+        SlotId::b, [](Engine& engine) { return engine.confirm({.reboot = true}); }, &world.storage());
+  };
+  const CommandResult cut_off = confirm();
+  ASSERT_TRUE(cut_off.failure);
+  EXPECT_EQ(cut_off.failure->error.code, Errc::cancelled);
+  EXPECT_THAT(reboots(), IsEmpty());
+  EXPECT_EQ(world.boot_order(), "B A") << "the trial was given up";
+
+  world.host().during_run = nullptr;
+  world.host().outcomes.erase("check");
+  world.sink().cancel = false;
+  EXPECT_EQ(confirm().outcome, Outcome::confirmed);
 }
 
 TEST_F(DeadlineTest, ARestartThatFailsIsForced) {

@@ -25,10 +25,14 @@ class RecordingSink final : public EngineSink {
   [[nodiscard]] bool cancel_requested() const override { return cancel; }
   void gate(const permanent::Gate& gate) override { gates.push_back(gate); }
   void planned_write(const PlannedWrite& write) override { writes.push_back(write); }
+  void restarting(std::string_view command, const CommandResult& result) override {
+    restarts.push_back(std::string(command) + " " + std::string(name_of(result.outcome)));
+  }
 
   std::vector<std::string> notices;
   std::vector<permanent::Gate> gates;
   std::vector<PlannedWrite> writes;
+  std::vector<std::string> restarts;  ///< command and outcome that a restart was announced with
   bool cancel = false;
 };
 

@@ -14,7 +14,10 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   const std::size_t line = std::min(input.find('\n'), input.size());
   const std::string_view content = input.substr(std::min(line + 1, input.size()));
   const auto name = parse_entry_name(input.substr(0, line));
-  if (name && parse_entry_name(print_entry_name(*name))->slot != name->slot) std::abort();
+  if (name) {
+    const auto again = parse_entry_name(print_entry_name(*name));
+    if (!again || again->slot != name->slot) std::abort();
+  }
 
   const auto text = parse_entry(content);
   if (text && print_entry(*text) != content) std::abort();

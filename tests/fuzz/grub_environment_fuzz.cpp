@@ -25,7 +25,7 @@ bool differ(const GrubBlock& one, const GrubBlock& another, std::size_t sector) 
   return !std::equal(one.begin() + begin, one.begin() + begin + kGrubSectorBytes, another.begin() + begin);
 }
 
-GrubVariables only(GrubVariables variables, bool ours) {
+Variables only(Variables variables, bool ours) {
   std::erase_if(variables, [&](const auto& entry) { return is_grub_ours(entry.first) != ours; });
   return variables;
 }
@@ -38,10 +38,10 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   const auto bytes = std::as_bytes(std::span(data, std::min(size, block.size())));
   std::ranges::copy(bytes, block.begin());
 
-  const GrubVariables before = read_grub_variables(block);
+  const Variables before = read_grub_variables(block);
   const BootState state = grub_state_of(before, kAttempts);
   const BootState wanted = armed(state, SlotId::b, kAttempts, "0123456789abcdef");
-  const GrubChanges changes = grub_changes_to(before, wanted, kAttempts);
+  const VariableChanges changes = grub_changes_to(before, wanted, kAttempts);
   const auto steps = plan_grub_steps(block, changes);
   if (!steps.has_value()) {
     require(steps.error().code == Errc::boot_environment);
@@ -52,7 +52,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   GrubBlock now = block;
   for (const GrubBlock& step : steps.value()) {
     require(differ(now, step, 0) != differ(now, step, 1));
-    const GrubVariables variables = read_grub_variables(step);
+    const Variables variables = read_grub_variables(step);
     const bool is_last = &step == &steps.value().back();
     if (was_whole) {
       require(only(variables, false) == only(before, false));

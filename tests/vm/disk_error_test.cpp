@@ -31,6 +31,12 @@ constexpr ErrorCase kErrors[] = {
     {"Environment", "environment", DiskCall::write, "\"phase\":\"check\""},
 };
 
+/// GRUB and systemd-boot keep theirs in files of the boot partition.
+const PartitionPlace& partition_of(const Material& material, const ErrorCase& error) {
+  const bool is_in_files = std::string(error.partition) == "environment" && material.bootloader() != "uboot";
+  return material.partition(is_in_files ? "boot" : error.partition);
+}
+
 /// A piece from the middle of a file, in bytes of the filesystem image.
 PartitionPlace piece_of(const std::string& image, const std::string& file) {
   std::istringstream list(run_tool({"debugfs", "-R", "blocks " + file, image}));
@@ -60,7 +66,7 @@ TEST_P(DiskError, EndsTheUpdateAndLosesNothing) {
     session.wait_until_ready();
     session.machine().send(install_command("3.5.1"));
     session.machine().wait_for(error.marker, kCommandLimit);
-    PartitionPlace place = material.partition(error.partition);
+    PartitionPlace place = partition_of(material, error);
     if (error.file != nullptr) {
       const PartitionPlace piece = piece_of(material.image("3.5.0"), error.file);
       place = {.offset_bytes = place.offset_bytes + piece.offset_bytes, .size_bytes = piece.size_bytes};
@@ -74,6 +80,9 @@ TEST_P(DiskError, EndsTheUpdateAndLosesNothing) {
     const std::string end = session.machine().wait_for("SK: done ", kCommandLimit);
     story = session.machine().story();
     EXPECT_THAT(end, testing::HasSubstr("SK: done 5")) << story;
+    const nlohmann::json result = session.last_result();
+    EXPECT_THAT(std::string(result.at("outcome")), testing::AnyOf("rolled-back", "failed")) << result.dump();
+    EXPECT_NE(result.at("error"), nullptr);
     EXPECT_GE(faulty.counters().struck.at(0), 1U);
     session.machine().cut_power();
     acknowledged = session.acknowledged();
@@ -85,7 +94,10 @@ TEST_P(DiskError, EndsTheUpdateAndLosesNothing) {
   ASSERT_EQ(session.wait_until_ready(), 'A') << story << session.machine().story();
   EXPECT_GE(session.machine().last_number_after("SK: log starts behind ").value_or(0), acknowledged);
   session.must("slotkeeper --json status");
-  EXPECT_EQ(session.last_result().at("transaction"), nullptr);
+  const nlohmann::json status = session.last_result();
+  EXPECT_EQ(status.at("transaction"), nullptr);
+  EXPECT_EQ(status.at("slots").at("A").at("primary"), true);
+  EXPECT_EQ(status.at("slots").at("A").at("health"), "good");
   session.must(install_command("3.5.1"));
   session.restart();
   ASSERT_EQ(session.wait_until_ready(), 'B') << session.machine().story();
@@ -106,6 +118,10 @@ std::string error_name(const testing::TestParamInfo<std::tuple<const char*, Erro
 
 INSTANTIATE_TEST_SUITE_P(Uboot, DiskError, testing::Combine(testing::Values("uboot"), testing::ValuesIn(kErrors)),
                          error_name);
+INSTANTIATE_TEST_SUITE_P(Grub, DiskError, testing::Combine(testing::Values("grub"), testing::ValuesIn(kErrors)),
+                         error_name);
+INSTANTIATE_TEST_SUITE_P(SystemdBoot, DiskError,
+                         testing::Combine(testing::Values("systemd-boot"), testing::ValuesIn(kErrors)), error_name);
 
 }  // namespace
 }  // namespace slotkeeper::test

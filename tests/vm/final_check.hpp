@@ -18,8 +18,7 @@ struct FinalExpectation {
   std::uint64_t log_lines = 0;     ///< the newest line of the log service
 };
 
-/// Configuration exact, no log line missing, slots bit for bit, both copies of what the bootloader reads as they should
-/// be.
+/// Configuration exact, no log line missing, slots bit for bit. What the bootloader reads is checked by its booting.
 [[nodiscard]] Violations check_device(const Material& material, const FinalExpectation& expected);
 
 }  // namespace slotkeeper::test

@@ -58,7 +58,12 @@ std::string stamp_of(const std::string& path) {
 std::string stamp() {
   std::string text = stamp_of(program()) + stamp_of(log_writer());
   const std::string sources = SLOTKEEPER_SOURCE_DIR;
-  std::vector<std::string> files = {sources + "/tests/vm/make-images", sources + "/tests/vm/material.cpp"};
+  std::vector<std::string> files = {sources + "/tests/vm/make-images", sources + "/tests/vm/material.cpp",
+                                    sources + "/fixtures/keys/make-keys"};
+  for (const char* package : {"/bin/busybox", "/usr/lib/grub/i386-pc/boot.img", "/usr/share/OVMF/OVMF_VARS_4M.fd",
+                              "/usr/lib/systemd/boot/efi/systemd-bootx64.efi", "/usr/lib/u-boot/qemu-x86/u-boot.rom"}) {
+    if (std::filesystem::exists(package)) files.emplace_back(package);  // else make-images installs it first
+  }
   for (const char* folder : {"/tests/vm/guest", "/tests/vm/bootloaders", "/bootloader-hooks/scripts"}) {
     for (const auto& entry : std::filesystem::recursive_directory_iterator(sources + folder)) {
       if (entry.is_regular_file()) files.push_back(entry.path());
@@ -180,7 +185,7 @@ void Material::make_disk(DiskState state, const std::string& into) const {
     case DiskState::fallen: {
       copy_image(disk(DiskState::armed_unhealthy), into);
       MachineSession session(*this, {.file = into});
-      session.machine().wait_for("SK: restart: confirm ended with 7", kBootLimit);
+      session.machine().wait_for("SK: restart: slotkeeper asks for it", kBootLimit);
       session.machine().wait_for("reboot: Restarting system", kBootLimit);
       session.machine().cut_power();
       return;

@@ -234,6 +234,10 @@ INSTANTIATE_TEST_SUITE_P(Grub, PowerCut,
                          testing::Combine(testing::Values("grub"), testing::ValuesIn(kScenes),
                                           testing::Values(Leaves::kept, Leaves::lost)),
                          cut_name);
+INSTANTIATE_TEST_SUITE_P(SystemdBoot, PowerCut,
+                         testing::Combine(testing::Values("systemd-boot"), testing::ValuesIn(kScenes),
+                                          testing::Values(Leaves::kept, Leaves::lost)),
+                         cut_name);
 
 }  // namespace
 }  // namespace slotkeeper::test

@@ -1,5 +1,6 @@
 // An update on a machine with a real bootloader that goes well, and the firmwares that do not come up: a panic, a hang,
-// no /sbin/init, a failed health check. Each of them has changed the configuration by then, where it got that far.
+// no /sbin/init, a failed health check, one that nobody confirms. Each of them has changed the configuration by then,
+// where it got that far.
 #include <chrono>
 #include <cstdio>
 
@@ -67,7 +68,8 @@ constexpr Broken kBroken[] = {
     {"Panics", "3.6.1", "sysrq triggered crash", kAttempts},
     {"Hangs", "3.6.2", "SK: hangs", kAttempts},
     {"WithoutInit", "3.6.3", "Attempted to kill init", kAttempts},
-    {"Unhealthy", "3.6.4", "SK: confirm ended 7", 1},
+    {"Unhealthy", "3.6.4", "\"command\":\"confirm\",\"outcome\":\"failed\"", 1},
+    {"Unconfirmed", "3.6.5", "SK: waits for a confirmation that nobody gives", 1},
 };
 
 class BrokenFirmware : public testing::TestWithParam<std::tuple<const char*, Broken>> {
@@ -114,10 +116,18 @@ std::string broken_name(const testing::TestParamInfo<std::tuple<const char*, Bro
   return std::get<1>(info.param).name;
 }
 
-// A bootloader is a folder of tests/vm/bootloaders, and its lines here and in power_cut_test.cpp.
+// A bootloader is a folder of tests/vm/bootloaders, and its lines here, in disk_error_test.cpp and in
+// power_cut_test.cpp. tests/vm/CMakeLists.txt says which of them are run by tests/run, the rest is for tests/run --long
+// vm.
 INSTANTIATE_TEST_SUITE_P(Uboot, Update, testing::Values("uboot"), [](const auto&) { return "Good"; });
 INSTANTIATE_TEST_SUITE_P(Uboot, BrokenFirmware, testing::Combine(testing::Values("uboot"), testing::ValuesIn(kBroken)),
                          broken_name);
+INSTANTIATE_TEST_SUITE_P(Grub, Update, testing::Values("grub"), [](const auto&) { return "Good"; });
+INSTANTIATE_TEST_SUITE_P(Grub, BrokenFirmware, testing::Combine(testing::Values("grub"), testing::ValuesIn(kBroken)),
+                         broken_name);
+INSTANTIATE_TEST_SUITE_P(SystemdBoot, Update, testing::Values("systemd-boot"), [](const auto&) { return "Good"; });
+INSTANTIATE_TEST_SUITE_P(SystemdBoot, BrokenFirmware,
+                         testing::Combine(testing::Values("systemd-boot"), testing::ValuesIn(kBroken)), broken_name);
 
 }  // namespace
 }  // namespace slotkeeper::test

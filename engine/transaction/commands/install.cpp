@@ -72,6 +72,7 @@ CommandResult run_install(Device& device, const InstallRequest& request) {
                        "Version " + device.record->image.version + " is installed in " +
                            slot_text(device.record->target) + " and is tried at the next restart.");
   if (request.reboot) {
+    device.sink().restarting("install", result);
     auto rebooted = restart_device(device);
     if (!rebooted.has_value()) {
       device.sink().notice("the device could not be restarted: " + rebooted.assume_error().message);

@@ -201,6 +201,15 @@ TEST_F(EfiFirmware, ALoadOptionThatIsSwitchedOffIsNotInTheOrder) {
   EXPECT_NE(error.message.find("efibootmgr -a"), std::string::npos) << error.message;
 }
 
+TEST_F(EfiFirmware, ItIsKnownBeforehandThatATrialCannotBeArmed) {
+  ok(control()->check_can_arm());
+  put("Boot001A", load_option("Slotkeeper B", false));
+  EXPECT_NE(error_of(control()->check_can_arm()).message.find("efibootmgr -a"), std::string::npos);
+  storage.variables.erase(efi_global_name("Boot001A"));
+  EXPECT_EQ(error_of(control()->check_can_arm()).code, Errc::boot_environment);
+  EXPECT_TRUE(storage.history.empty());
+}
+
 TEST_F(EfiFirmware, TwoLoadOptionsOfOneNameAreRefused) {
   put("Boot0002", load_option("Slotkeeper B"));
   const Error error = error_of(control()->read());

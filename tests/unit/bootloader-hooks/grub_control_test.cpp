@@ -72,7 +72,7 @@ class GrubControl : public testing::Test {
   void expect_file_says(const BootState& wanted) {
     EXPECT_TRUE(is_whole_grub_block(block()));
     EXPECT_FALSE(is_scattered(block()));
-    const GrubVariables variables = read_grub_variables(block());
+    const Variables variables = read_grub_variables(block());
     EXPECT_EQ(grub_state_of(variables, kAttempts), wanted);
     for (const std::string name : {"saved_entry", "recordfail", "SLOTKEEPER_SCRIPT"}) {
       EXPECT_TRUE(variables.contains(name)) << name;
@@ -208,7 +208,7 @@ TEST_F(GrubControl, WithoutItsFirstLineNothingIsReadNorWrittenUntilItIsMadeAnew)
     ok(boot->initialise(wanted));
     EXPECT_EQ(ok(boot->read()).state, wanted);
     EXPECT_EQ(read_grub_variables(block()),
-              (GrubVariables{{"ORDER", "A"}, {"A_OK", "1"}, {"A_TRY", "0"}, {"B_OK", "0"}, {"B_TRY", "1"}}));
+              (Variables{{"ORDER", "A"}, {"A_OK", "1"}, {"A_TRY", "0"}, {"B_OK", "0"}, {"B_TRY", "1"}}));
     storage.plan_faults({});
   }
 }
@@ -514,7 +514,7 @@ TEST_F(GrubControl, APowerCutWhileTheBlockIsRearrangedLeavesTheOldStateAndTheVar
     put(grub_block(kScattered));
   };
   const auto make = [&] {
-    const GrubVariables variables = read_grub_variables(block());
+    const Variables variables = read_grub_variables(block());
     EXPECT_EQ(variables.at("a"), std::string(200, 'a'));
     EXPECT_EQ(variables.at("b"), std::string(245, 'b'));
     EXPECT_EQ(variables.at("SLOTKEEPER_SCRIPT"), "3");

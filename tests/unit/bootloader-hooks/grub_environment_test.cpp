@@ -28,16 +28,16 @@ std::size_t sectors_changed(const GrubBlock& one, const GrubBlock& another) {
          (text_of(one).substr(512) != text_of(another).substr(512) ? 1U : 0U);
 }
 
-GrubVariables ours_in(GrubVariables variables) {
+Variables ours_in(Variables variables) {
   std::erase_if(variables, [](const auto& entry) { return !is_grub_ours(entry.first); });
   return variables;
 }
-GrubVariables of_others(GrubVariables variables) {
+Variables of_others(Variables variables) {
   std::erase_if(variables, [](const auto& entry) { return is_grub_ours(entry.first); });
   return variables;
 }
 
-GrubVariables changed(GrubVariables variables, const GrubChanges& changes) {
+Variables changed(Variables variables, const VariableChanges& changes) {
   for (const auto& [name, value] : changes) {
     variables.erase(name);
     if (value) variables[name] = *value;
@@ -46,15 +46,15 @@ GrubVariables changed(GrubVariables variables, const GrubChanges& changes) {
 }
 
 /// What plan_grub_steps promises for a block without damage.
-void expect_sound_steps(const GrubBlock& block, const GrubChanges& changes, const std::vector<GrubBlock>& steps) {
-  const GrubVariables before = read_grub_variables(block);
-  const GrubVariables after = changed(before, changes);
+void expect_sound_steps(const GrubBlock& block, const VariableChanges& changes, const std::vector<GrubBlock>& steps) {
+  const Variables before = read_grub_variables(block);
+  const Variables after = changed(before, changes);
   GrubBlock now = block;
   for (std::size_t i = 0; i < steps.size(); ++i) {
     SCOPED_TRACE("step " + std::to_string(i + 1) + " of " + std::to_string(steps.size()) + ": " + text_of(steps[i]));
     EXPECT_EQ(sectors_changed(now, steps[i]), 1U);
     EXPECT_TRUE(is_whole_grub_block(steps[i]));
-    const GrubVariables variables = read_grub_variables(steps[i]);
+    const Variables variables = read_grub_variables(steps[i]);
     EXPECT_EQ(of_others(variables), of_others(before));
     const bool is_last = i + 1 == steps.size();
     EXPECT_EQ(ours_in(variables), ours_in(is_last ? after : before));
@@ -68,13 +68,13 @@ TEST(GrubEnvironment, ReadsLinesCommentsAndEscapes) {
   const GrubBlock block =
       grub_block({"ORDER=A B", "# a comment=1", R"(path=C:\\boot)", "two=first\\\nsecond", "empty=", "equal=a=b"});
   EXPECT_TRUE(is_whole_grub_block(block));
-  EXPECT_EQ(read_grub_variables(block),
-            (GrubVariables{
-                {"ORDER", "A B"}, {"path", "C:\\boot"}, {"two", "first\nsecond"}, {"empty", ""}, {"equal", "a=b"}}));
+  EXPECT_EQ(
+      read_grub_variables(block),
+      (Variables{{"ORDER", "A B"}, {"path", "C:\\boot"}, {"two", "first\nsecond"}, {"empty", ""}, {"equal", "a=b"}}));
 }
 
 TEST(GrubEnvironment, TheLastOfTwoWithOneNameCounts) {
-  EXPECT_EQ(read_grub_variables(grub_block({"x=1", "x=2"})), (GrubVariables{{"x", "2"}}));
+  EXPECT_EQ(read_grub_variables(grub_block({"x=1", "x=2"})), (Variables{{"x", "2"}}));
 }
 
 TEST(GrubEnvironment, ABlockWithoutItsFirstLineSaysNothing) {
@@ -112,7 +112,7 @@ TEST(GrubEnvironment, RecognisesDamage) {
 TEST(GrubEnvironment, ASmallBlockOfOthersIsChangedInOneStep) {
   const GrubBlock block = grub_block({"saved_entry=0", "# made by the factory", "A_TRY=1", "B_OK=1", "ORDER=B A",
                                       "A_OK=1", "B_TRY=0", R"(path=C:\\boot)"});
-  const GrubChanges changes{{"ORDER", "A"}, {"A_TRY", "0"}, {"SLOTKEEPER_TX", kTransaction + ":trial"}};
+  const VariableChanges changes{{"ORDER", "A"}, {"A_TRY", "0"}, {"SLOTKEEPER_TX", kTransaction + ":trial"}};
   const auto steps = ok(plan_grub_steps(block, changes));
   ASSERT_EQ(steps.size(), 1U);
   expect_sound_steps(block, changes, steps);
@@ -135,13 +135,13 @@ TEST(GrubEnvironment, OurRegionNeverChangesItsLengthSoThatEveryStoreIsOneSector)
   for (int i = 0; i < 65; ++i) text += "variable" + std::to_string(i) + "=x\n";
   ASSERT_GT(text.size(), 900U);
   block = grub_block_of(text);
-  GrubVariables variables = read_grub_variables(block);
+  Variables variables = read_grub_variables(block);
   for (const SlotId slot : {SlotId::a, SlotId::b, SlotId::a}) {
     const BootState state = grub_state_of(variables, kAttempts);
     for (const BootState& wanted :
          {only_slot(state, slot, kAttempts), armed(state, other(slot), kAttempts, kTransaction),
           confirmed(state, slot, kAttempts, kTransaction), rolled_back(state, slot, kAttempts)}) {
-      const GrubChanges changes = grub_changes_to(variables, wanted, kAttempts);
+      const VariableChanges changes = grub_changes_to(variables, wanted, kAttempts);
       const auto steps = ok(plan_grub_steps(block, changes));
       ASSERT_EQ(steps.size(), 1U);
       expect_sound_steps(block, changes, steps);
@@ -192,7 +192,8 @@ TEST(GrubEnvironment, AScatteredBlockIsMovedInStepsThatAllMeanTheOldState) {
       // shadowed variables of others
       {"x=1", "x=2", "blob=" + std::string(470, 'x'), "x=3", "A_TRY=1", "y=1"},
   };
-  const GrubChanges changes{{"ORDER", "B"}, {"B_TRY", "0"}, {"SLOTKEEPER_TX", kTransaction + ":trial"}, {"A_TRY", "0"}};
+  const VariableChanges changes{
+      {"ORDER", "B"}, {"B_TRY", "0"}, {"SLOTKEEPER_TX", kTransaction + ":trial"}, {"A_TRY", "0"}};
   for (std::size_t i = 0; i < blocks.size(); ++i) {
     SCOPED_TRACE("block " + std::to_string(i));
     const GrubBlock block = grub_block(blocks[i]);
@@ -203,7 +204,7 @@ TEST(GrubEnvironment, AScatteredBlockIsMovedInStepsThatAllMeanTheOldState) {
     EXPECT_GE(steps.size(), 2U);
     expect_sound_steps(block, changes, steps);
     expect_sound_steps(block, {}, ok(plan_grub_steps(block, {})));
-    const GrubChanges back{{"SLOTKEEPER_TX", std::nullopt}};
+    const VariableChanges back{{"SLOTKEEPER_TX", std::nullopt}};
     EXPECT_EQ(ok(plan_grub_steps(steps.back(), back)).size(), 1U) << "afterwards a store is one sector";
   }
 }
@@ -224,7 +225,7 @@ TEST(GrubEnvironment, ADamagedBlockIsRewrittenFromWhatIsReadable) {
   std::string zeros = text_of(grub_block({"x=1", "ORDER=A B", "A_OK=1", "A_TRY=0", "B_OK=0", "B_TRY=3"}));
   zeros.replace(512, 512, std::string(512, '\0'));
   GrubBlock block = grub_block_of(zeros);
-  const GrubVariables before = read_grub_variables(block);
+  const Variables before = read_grub_variables(block);
   auto steps = ok(plan_grub_steps(block, {}));
   ASSERT_FALSE(steps.empty());
   EXPECT_TRUE(is_whole_grub_block(steps.back()));
@@ -236,8 +237,7 @@ TEST(GrubEnvironment, ADamagedBlockIsRewrittenFromWhatIsReadable) {
   EXPECT_FALSE(read_grub_variables(block).contains("ORDER"));
   steps = ok(plan_grub_steps(block, {{"ORDER", "A"}}));
   EXPECT_TRUE(is_whole_grub_block(steps.back()));
-  EXPECT_EQ(read_grub_variables(steps.back()),
-            (GrubVariables{{"A_OK", "1"}, {"A_TRY", "0"}, {"ORDER", "A"}, {"x", "1"}}));
+  EXPECT_EQ(read_grub_variables(steps.back()), (Variables{{"A_OK", "1"}, {"A_TRY", "0"}, {"ORDER", "A"}, {"x", "1"}}));
 }
 
 /// Random lines, ours among them, of every length up to the last byte of the block.
@@ -278,7 +278,7 @@ TEST(GrubEnvironment, RandomBlocksAreChangedInSoundSteps) {
     const BootState state = grub_state_of(read_grub_variables(block), kAttempts);
     const BootState wanted =
         random() % 2 == 0 ? armed(state, SlotId::b, kAttempts, kTransaction) : only_slot(state, SlotId::a, kAttempts);
-    const GrubChanges changes = grub_changes_to(read_grub_variables(block), wanted, kAttempts);
+    const VariableChanges changes = grub_changes_to(read_grub_variables(block), wanted, kAttempts);
     const auto steps = plan_grub_steps(block, changes);
     if (!steps.has_value()) {
       EXPECT_EQ(steps.error().code, Errc::boot_environment);

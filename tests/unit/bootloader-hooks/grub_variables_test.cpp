@@ -8,9 +8,9 @@ namespace {
 constexpr std::uint32_t kAttempts = 3;
 const std::string kTransaction = "0123456789abcdef";
 
-GrubVariables factory() { return {{"ORDER", "A B"}, {"A_OK", "1"}, {"A_TRY", "0"}, {"B_OK", "1"}, {"B_TRY", "0"}}; }
+Variables factory() { return {{"ORDER", "A B"}, {"A_OK", "1"}, {"A_TRY", "0"}, {"B_OK", "1"}, {"B_TRY", "0"}}; }
 
-GrubVariables after(GrubVariables variables, const BootState& wanted, std::uint32_t attempts = kAttempts) {
+Variables after(Variables variables, const BootState& wanted, std::uint32_t attempts = kAttempts) {
   for (const auto& [name, value] : grub_changes_to(variables, wanted, attempts)) {
     if (value) {
       variables[name] = *value;
@@ -21,8 +21,8 @@ GrubVariables after(GrubVariables variables, const BootState& wanted, std::uint3
   return variables;
 }
 
-TEST(GrubVariables, ReadsOrderHealthTriesAndMark) {
-  GrubVariables variables = factory();
+TEST(Variables, ReadsOrderHealthTriesAndMark) {
+  Variables variables = factory();
   variables["ORDER"] = "B A";
   variables["B_TRY"] = "1";
   variables["SLOTKEEPER_TX"] = kTransaction + ":trial";
@@ -34,8 +34,8 @@ TEST(GrubVariables, ReadsOrderHealthTriesAndMark) {
   EXPECT_EQ(state.mark->text(), kTransaction + ":trial");
 }
 
-TEST(GrubVariables, ASlotIsBadWhenItIsAbsentAndNotOk) {
-  GrubVariables variables = factory();
+TEST(Variables, ASlotIsBadWhenItIsAbsentAndNotOk) {
+  Variables variables = factory();
   variables["ORDER"] = "A";
   EXPECT_EQ(grub_state_of(variables, kAttempts).b.health, SlotHealth::unknown);
   variables["B_OK"] = "0";
@@ -44,8 +44,8 @@ TEST(GrubVariables, ASlotIsBadWhenItIsAbsentAndNotOk) {
   EXPECT_EQ(grub_state_of(variables, kAttempts).b.health, SlotHealth::unknown);
 }
 
-TEST(GrubVariables, TriesCountUpAndEndAtNone) {
-  GrubVariables variables = factory();
+TEST(Variables, TriesCountUpAndEndAtNone) {
+  Variables variables = factory();
   const std::pair<const char*, std::optional<std::uint32_t>> cases[] = {
       {"0", 3U}, {"2", 1U}, {"3", 0U}, {"9", 0U}, {"10", {}}, {"", {}}, {"x", {}}, {"-1", {}}, {" 1", {}}, {"0x1", {}}};
   for (const auto& [text, left] : cases) {
@@ -58,22 +58,22 @@ TEST(GrubVariables, TriesCountUpAndEndAtNone) {
   EXPECT_EQ(grub_state_of(variables, kAttempts).a, SlotBootState{});
 }
 
-TEST(GrubVariables, ArmingIsWhatTheContractSays) {
+TEST(Variables, ArmingIsWhatTheContractSays) {
   const BootState before = only_slot(grub_state_of(factory(), kAttempts), SlotId::a, kAttempts);
-  const GrubVariables staged = after(factory(), before);
-  EXPECT_EQ(staged, (GrubVariables{{"ORDER", "A"}, {"A_OK", "1"}, {"A_TRY", "0"}, {"B_OK", "0"}, {"B_TRY", "3"}}));
-  const GrubVariables trial = after(staged, armed(before, SlotId::b, kAttempts, kTransaction));
-  EXPECT_EQ(trial, (GrubVariables{{"ORDER", "B A"},
-                                  {"A_OK", "1"},
-                                  {"A_TRY", "0"},
-                                  {"B_OK", "1"},
-                                  {"B_TRY", "0"},
-                                  {"SLOTKEEPER_TX", kTransaction + ":trial"}}));
+  const Variables staged = after(factory(), before);
+  EXPECT_EQ(staged, (Variables{{"ORDER", "A"}, {"A_OK", "1"}, {"A_TRY", "0"}, {"B_OK", "0"}, {"B_TRY", "3"}}));
+  const Variables trial = after(staged, armed(before, SlotId::b, kAttempts, kTransaction));
+  EXPECT_EQ(trial, (Variables{{"ORDER", "B A"},
+                              {"A_OK", "1"},
+                              {"A_TRY", "0"},
+                              {"B_OK", "1"},
+                              {"B_TRY", "0"},
+                              {"SLOTKEEPER_TX", kTransaction + ":trial"}}));
 }
 
-TEST(GrubVariables, EveryStateOfAnUpdateReadsBackAsItWasWanted) {
+TEST(Variables, EveryStateOfAnUpdateReadsBackAsItWasWanted) {
   for (std::uint32_t attempts = 1; attempts <= 9; ++attempts) {
-    GrubVariables variables = factory();
+    Variables variables = factory();
     variables["ORDER"] = "B rescue A";
     variables["saved_entry"] = "0";
     for (const SlotId slot : {SlotId::a, SlotId::b}) {
@@ -92,24 +92,24 @@ TEST(GrubVariables, EveryStateOfAnUpdateReadsBackAsItWasWanted) {
   }
 }
 
-TEST(GrubVariables, WhatIsNotKnownOfASlotStays) {
-  GrubVariables variables = factory();
+TEST(Variables, WhatIsNotKnownOfASlotStays) {
+  Variables variables = factory();
   variables["B_OK"] = "perhaps";
   variables["B_TRY"] = "many";
   const BootState state = grub_state_of(variables, kAttempts);
   EXPECT_EQ(state.b, SlotBootState{});
-  const GrubVariables rest = after(variables, at_rest(state, SlotId::a, kAttempts));
+  const Variables rest = after(variables, at_rest(state, SlotId::a, kAttempts));
   EXPECT_EQ(rest, variables);
 }
 
-TEST(GrubVariables, ACounterThatIsNoDigitIsWrittenAnewForASlotThatIsWanted) {
-  GrubVariables variables = factory();
+TEST(Variables, ACounterThatIsNoDigitIsWrittenAnewForASlotThatIsWanted) {
+  Variables variables = factory();
   variables["A_TRY"] = "many";
   const BootState wanted = at_rest(grub_state_of(variables, kAttempts), SlotId::a, kAttempts);
   EXPECT_EQ(after(variables, wanted), factory());
 }
 
-TEST(GrubVariables, TheScriptSaysHowManyTriesItGives) {
+TEST(Variables, TheScriptSaysHowManyTriesItGives) {
   const std::pair<const char*, std::optional<std::uint32_t>> cases[] = {{"1", 1U},  {"9", 9U}, {"0", {}},
                                                                         {"12", {}}, {"", {}},  {"yes", {}}};
   for (const auto& [text, attempts] : cases) {

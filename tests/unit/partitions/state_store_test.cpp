@@ -297,6 +297,24 @@ TEST_F(StateStoreOnMemory, EitherFormThatDoesNotSayTheLastConfirmedSlotIsNoticed
   }
 }
 
+TEST_F(StateStoreOnMemory, AFormOfTheLastConfirmedSlotThatCannotBeReadIsNoticedToo) {
+  ASSERT_TRUE(store_->write_last_confirmed(SlotId::b).has_value());
+  store_.reset();
+  test::FaultStorage faulty(storage_);
+  auto opened = StateStore::open(faulty, kPath, StateStore::Access::write);
+  ASSERT_TRUE(opened.has_value());
+  StateStore& store = *opened.value();
+  for (const std::uint64_t nth : {1U, 2U}) {
+    faulty.set({.file = {}, .line = 0, .operation = "read_at", .nth = nth, .os_errno = EIO, .persistent = false});
+    const auto is_known = store.is_last_confirmed_everywhere(SlotId::b);
+    EXPECT_EQ(faulty.faults_met(), 1U);
+    ASSERT_TRUE(is_known.has_value()) << is_known.error().message;
+    EXPECT_FALSE(is_known.value());
+    faulty.reset();
+    EXPECT_TRUE(store.is_last_confirmed_everywhere(SlotId::b).value());
+  }
+}
+
 TEST_F(StateStoreOnMemory, WritingTheSameLastConfirmedAgainWritesNothing) {
   ASSERT_TRUE(store_->write_last_confirmed(SlotId::b).has_value());
   storage_.plan_faults({});

@@ -42,6 +42,11 @@ class Reporting : public testing::Test {
     }
     return *reporter_;
   }
+  /// One that has said nothing yet.
+  Reporter& new_reporter() {
+    reporter_.reset();
+    return reporter();
+  }
 
   struct {
     TerminalFacts terminal;
@@ -123,6 +128,19 @@ TEST_F(JsonLines, CarryTheErrorAndTheCause) {
 )json";
   EXPECT_EQ(output.written, expected);
   EXPECT_TRUE(error.written.starts_with("slotkeeper: install postponed (fill-level): "));
+}
+
+TEST_F(JsonLines, HaveTheResultOnceAndLastWhereTheDeviceIsRestarted) {
+  settings.json = true;
+  CommandResult result;
+  result.outcome = Outcome::rolled_back;
+  reporter().restarting("recover", result);
+  EXPECT_THAT(output.written, testing::HasSubstr(R"("command":"recover","outcome":"rolled-back")"));
+  const std::string printed = output.written;
+  reporter().notice("the device could not be restarted\n");
+  reporter().result("recover", result);
+  EXPECT_EQ(output.written, printed);
+  EXPECT_EQ(error.written, "slotkeeper: the device could not be restarted\\x0a\n");
 }
 
 TEST_F(JsonLines, EscapeACommandThatIsNotUtf8) {
@@ -245,13 +263,13 @@ TEST_F(PlainLines, SayWhetherTheTargetSlotWasTouched) {
       result.transaction = "3f0e6c1e-8f0b-4a52-9d57-6a1c6f7f9b11";
       result.outcome = code == Errc::cancelled ? result.outcome : Outcome::rolled_back;
       error.written.clear();
-      reporter().result("install", result);
+      new_reporter().result("install", result);
       const bool touched = phase >= Phase::stage;
       EXPECT_EQ(error.written.find("target slot was not touched") == std::string::npos, touched) << error.written;
       EXPECT_EQ(error.written.find("target slot is marked bad") != std::string::npos, touched) << error.written;
       // A trial takes a snapshot as well, and then the target slot holds the firmware that runs.
       error.written.clear();
-      reporter().result("recover", result);
+      new_reporter().result("recover", result);
       EXPECT_EQ(error.written.find("not touched"), std::string::npos) << error.written;
     }
   }

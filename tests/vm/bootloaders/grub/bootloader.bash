@@ -14,7 +14,7 @@ bootloader_configuration() {
 # The boot partition holds grubenv, so the firmware mounts it.
 bootloader_rootfs() {
   mkdir -p "$1/boot"
-  echo "$VM_BOOT_DEVICE /boot" >"$1/etc/vm-mounts"
+  echo "$VM_BOOT_DEVICE /boot ext4 noatime" >"$1/etc/vm-mounts"
 }
 
 # put_number FILE OFFSET NUMBER: 8 bytes, little endian.
