@@ -1,10 +1,13 @@
 #include "partitions/digest.hpp"
 
+#include <algorithm>
+#include <utility>
 #include <xxhash.h>
 #include <zlib.h>
 
 #include <openssl/evp.h>
 
+#include "partitions/io/aligned_buffer.hpp"
 #include "partitions/io/result.hpp"
 
 namespace slotkeeper {
@@ -74,6 +77,36 @@ Sha256 sha256(io::ConstBytes data) {
   Sha256Stream stream;
   stream.update(data);
   return stream.finish();
+}
+
+Sha256 combine_pieces(const std::vector<Sha256>& pieces) {
+  Sha256Stream stream;
+  for (const Sha256& piece : pieces) stream.update(piece.bytes);
+  return stream.finish();
+}
+
+Sha256 hash_piece(io::ConstBytes piece) {
+  if (piece.size() != kHashPieceBytes || !io::is_all_zero(piece)) return sha256(piece);
+  static const Sha256 kOfZeros = sha256(std::vector<std::byte>(kHashPieceBytes));
+  return kOfZeros;
+}
+
+void PiecesStream::update(io::ConstBytes data) {
+  while (!data.empty()) {
+    const std::size_t part = std::min(data.size(), kHashPieceBytes - filled_bytes_);
+    piece_.update(data.first(part));
+    data = data.subspan(part);
+    filled_bytes_ += part;
+    if (filled_bytes_ < kHashPieceBytes) continue;
+    pieces_.push_back(piece_.finish());
+    filled_bytes_ = 0;
+  }
+}
+
+Sha256 PiecesStream::finish() {
+  if (filled_bytes_ > 0) pieces_.push_back(piece_.finish());
+  filled_bytes_ = 0;
+  return combine_pieces(std::exchange(pieces_, {}));
 }
 
 struct FastHashStream::State {

@@ -8,6 +8,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "partitions/io/types.hpp"
 
@@ -36,6 +37,25 @@ class Sha256Stream {
 };
 
 [[nodiscard]] Sha256 sha256(io::ConstBytes data);
+
+/// A hash that several processors can compute at a time: SHA-256 over the SHA-256 of each piece, of which all but the
+/// last have this length. In the shell: split -b 1M --filter='sha256sum | cut -c1-64 | xxd -r -p' FILE | sha256sum
+inline constexpr std::size_t kHashPieceBytes = 1 << 20;
+[[nodiscard]] Sha256 combine_pieces(const std::vector<Sha256>& pieces);
+/// The same as sha256(), without the work where all of it is zero, as in much of an image.
+[[nodiscard]] Sha256 hash_piece(io::ConstBytes piece);
+
+/// The hash by pieces of a stream. After `finish` it starts over.
+class PiecesStream {
+ public:
+  void update(io::ConstBytes data);
+  [[nodiscard]] Sha256 finish();
+
+ private:
+  Sha256Stream piece_;
+  std::size_t filled_bytes_ = 0;
+  std::vector<Sha256> pieces_;
+};
 
 /// XXH3 with 64 bits: finds accidents, not attackers.
 [[nodiscard]] std::uint64_t fast_hash(io::ConstBytes data);

@@ -5,26 +5,19 @@
 #include <cstring>
 #include <optional>
 
+#include "partitions/slot_read_back.hpp"
 #include "partitions/volume_device.hpp"
 
 namespace slotkeeper {
 namespace {
 
-/// Chunks of any length are gathered into windows of this size; two of them and 8 bytes for each are all the memory.
-constexpr std::size_t kWindowBytes = 4 << 20;
-constexpr std::size_t kBuffers = 2;
-constexpr std::size_t kHashPieceBytes = 1 << 20;
-static_assert(kWindowBytes % io::kDirectAlignment == 0);
+/// Windows that are filled or on their way to the device. They, one for reading back and 8 bytes for each window of
+/// the image are all the memory.
+constexpr std::size_t kBuffers = 4;
+/// So much is written between two flushes, where the read-back goes on beside.
+constexpr std::size_t kWindowsPerFlush = 32;
 
 constexpr std::size_t kHeads = std::size(kHeadRanges);
-
-Error reads_back_differently(const VolumeDevice& device, std::uint64_t offset, std::uint64_t length) {
-  return make_error(Errc::readback_mismatch, device.description() + ": the " + std::to_string(length) +
-                                                 " bytes at offset " + std::to_string(offset) +
-                                                 " read back differently from what was written")
-      .with_detail({"offset", static_cast<std::int64_t>(offset)})
-      .with_detail({"length", static_cast<std::int64_t>(length)});
-}
 
 /// Zeroes the head ranges and shows by reading that they are. Durable.
 Result<void> zero_heads(VolumeDevice& device) {
@@ -47,10 +40,11 @@ Result<void> zero_heads(VolumeDevice& device) {
 
 class DirectVolumeWriter final : public VolumeWriter {
  public:
-  DirectVolumeWriter(VolumeDevice device, std::uint64_t image_bytes)
+  DirectVolumeWriter(VolumeDevice device, std::uint64_t image_bytes, Helpers helpers)
       : device_(std::move(device)),
         image_bytes_(image_bytes),
-        end_(std::min(io::round_up_to_block(image_bytes), device_.capacity_bytes())) {}
+        end_(std::min(io::round_up_to_block(image_bytes), device_.capacity_bytes())),
+        read_back_(device_, end_, helpers) {}
 
   ~DirectVolumeWriter() override {
     // Buffers must outlive the writes that read them; what became of those writes decides nothing here.
@@ -77,7 +71,8 @@ class DirectVolumeWriter final : public VolumeWriter {
   void keep_heads_of(io::Bytes window, std::uint64_t window_offset);
   [[nodiscard]] Result<void> wait_for(std::size_t buffer);
   [[nodiscard]] Result<void> wait_for_all();
-  [[nodiscard]] Result<void> read_windows_back(ProgressSink& progress);
+  /// Gives what is written by now to the read-back, when it is a group or `all` of it is wanted.
+  [[nodiscard]] Result<void> hand_over(bool all);
   [[nodiscard]] Result<void> write_heads();
   [[nodiscard]] io::ConstBytes head_bytes(std::size_t head) const;
 
@@ -88,15 +83,17 @@ class DirectVolumeWriter final : public VolumeWriter {
   bool has_failed_ = false;
 
   std::uint64_t next_offset_ = 0;
-  std::array<io::AlignedBuffer, kBuffers> buffers_{io::AlignedBuffer(kWindowBytes), io::AlignedBuffer(kWindowBytes)};
+  std::array<io::AlignedBuffer, kBuffers> buffers_{io::AlignedBuffer(kWindowBytes), io::AlignedBuffer(kWindowBytes),
+                                                   io::AlignedBuffer(kWindowBytes), io::AlignedBuffer(kWindowBytes)};
   std::array<bool, kBuffers> in_flight_{};
   std::size_t current_ = 0;
-  std::size_t filled_bytes_ = 0;  ///< of the current buffer
-  std::vector<std::uint64_t> window_hashes_;
+  std::size_t filled_bytes_ = 0;        ///< of the current buffer
+  std::vector<std::uint64_t> written_;  ///< fast hashes of the windows behind those that were handed over
   std::optional<std::uint64_t> zero_window_hash_;
   std::array<io::AlignedBuffer, kHeads> heads_{io::AlignedBuffer(io::kDirectAlignment),
                                                io::AlignedBuffer(io::kDirectAlignment),
                                                io::AlignedBuffer(io::kDirectAlignment)};
+  SlotReadBack read_back_;  ///< last: its thread ends before what it reads from
 };
 
 template <class Step>
@@ -140,9 +137,10 @@ Result<void> DirectVolumeWriter::write_zeros(std::uint64_t offset, std::uint64_t
         const std::uint64_t windows = length / kWindowBytes;
         if (!zero_window_hash_) zero_window_hash_ = fast_hash(io::AlignedBuffer(kWindowBytes).bytes());
         SK_TRY(device_.zero(next_offset_, windows * kWindowBytes));
-        window_hashes_.insert(window_hashes_.end(), static_cast<std::size_t>(windows), *zero_window_hash_);
+        written_.insert(written_.end(), static_cast<std::size_t>(windows), *zero_window_hash_);
         next_offset_ += windows * kWindowBytes;
         length -= windows * kWindowBytes;
+        SK_TRY(hand_over(false));
         continue;
       }
       const std::uint64_t piece =
@@ -183,12 +181,21 @@ Result<void> DirectVolumeWriter::flush_window() {
   const io::Bytes window = buffers_[current_].bytes().first(length);
   std::memset(window.data() + filled_bytes_, 0, length - filled_bytes_);
   keep_heads_of(window, offset);
-  window_hashes_.push_back(fast_hash(window));
+  written_.push_back(fast_hash(window));
+  // The incomplete block at a device's end is written through a descriptor of its own, which a flush meets as well.
+  if (length % io::kDirectAlignment != 0) SK_TRY(read_back_.wait_for_idle());
   SK_TRY(device_.submit(offset, window, current_));
   in_flight_[current_] = true;
   current_ = (current_ + 1) % kBuffers;
   filled_bytes_ = 0;
-  return wait_for(current_);
+  SK_TRY(wait_for(current_));
+  return hand_over(false);
+}
+
+Result<void> DirectVolumeWriter::hand_over(bool all) {
+  if (!all && (!read_back_.is_beside() || written_.size() < kWindowsPerFlush)) return read_back_.failure();
+  SK_TRY(wait_for_all());  // a flush covers only what is over
+  return read_back_.check(std::exchange(written_, {}));
 }
 
 Result<void> DirectVolumeWriter::wait_for(std::size_t buffer) {
@@ -208,27 +215,14 @@ Result<void> DirectVolumeWriter::wait_for_all() {
   return success();
 }
 
-Result<void> DirectVolumeWriter::read_windows_back(ProgressSink& progress) {
-  for (std::size_t window = 0; window < window_hashes_.size(); ++window) {
-    SK_TRY(progress.check_cancelled());
-    const std::uint64_t offset = window * std::uint64_t{kWindowBytes};
-    const std::uint64_t length = std::min<std::uint64_t>(kWindowBytes, end_ - offset);
-    const io::Bytes into = buffers_[0].bytes().first(static_cast<std::size_t>(io::round_up_to_block(length)));
-    SK_TRY_ASSIGN(const io::ConstBytes found, device_.read(offset, into));
-    if (fast_hash(found) != window_hashes_[window]) return reads_back_differently(device_, offset, length);
-  }
-  return success();
-}
-
 Result<void> DirectVolumeWriter::check_body(ProgressSink& progress) {
   return guarded(Stage::heads_withheld, [&]() -> Result<void> {
     if (next_offset_ != image_bytes_) {
       return make_error(Errc::internal, device_.description() + ": only " + std::to_string(next_offset_) + " of " +
                                             std::to_string(image_bytes_) + " bytes were written");
     }
-    SK_TRY(wait_for_all());
-    SK_TRY(device_.sync());
-    SK_TRY(read_windows_back(progress));
+    SK_TRY(hand_over(true));
+    SK_TRY(read_back_.finish(progress));
     stage_ = Stage::body_checked;
     return success();
   });
@@ -270,6 +264,7 @@ Result<void> DirectVolumeWriter::finish() {
 }
 
 Result<void> DirectVolumeWriter::close() {
+  read_back_.stop();
   auto written = wait_for_all();
   SK_TRY(device_.close());
   return written;
@@ -278,7 +273,7 @@ Result<void> DirectVolumeWriter::close() {
 }  // namespace
 
 Result<std::unique_ptr<VolumeWriter>> VolumeWriter::open(io::Storage& storage, const Volume& volume,
-                                                         std::uint64_t image_bytes) {
+                                                         std::uint64_t image_bytes, Helpers helpers) {
   SK_TRY_ASSIGN(VolumeDevice device, VolumeDevice::open(storage, volume, io::OpenMode::Access::read_write));
   if (image_bytes == 0) return make_error(Errc::corrupt, "the image for " + device.description() + " is empty");
   if (image_bytes > device.capacity_bytes()) {
@@ -286,36 +281,13 @@ Result<std::unique_ptr<VolumeWriter>> VolumeWriter::open(io::Storage& storage, c
                                               device.description() + ", which has " +
                                               std::to_string(device.capacity_bytes()));
   }
-  return std::unique_ptr<VolumeWriter>(new DirectVolumeWriter(std::move(device), image_bytes));
+  return std::unique_ptr<VolumeWriter>(new DirectVolumeWriter(std::move(device), image_bytes, helpers));
 }
 
 Result<void> make_unbootable(io::Storage& storage, const Volume& volume) {
   SK_TRY_ASSIGN(VolumeDevice device, VolumeDevice::open(storage, volume, io::OpenMode::Access::read_write));
   SK_TRY(zero_heads(device));
   return device.close();
-}
-
-Result<Sha256> hash_volume(io::Storage& storage, const Volume& volume, std::uint64_t length, ProgressSink& progress,
-                           Phase phase) {
-  SK_TRY_ASSIGN(VolumeDevice device, VolumeDevice::open(storage, volume, io::OpenMode::Access::read));
-  if (length > device.capacity_bytes()) {
-    return make_error(Errc::io_error, device.description() + " has " + std::to_string(device.capacity_bytes()) +
-                                          " bytes, fewer than the " + std::to_string(length) + " to be read");
-  }
-  SK_TRY(device.forget_cache());
-  io::AlignedBuffer buffer(kHashPieceBytes);
-  Sha256Stream stream;
-  for (std::uint64_t offset = 0; offset < length;) {
-    // From the switch on the work is finished, whatever was asked for.
-    if (phase < Phase::switch_over) SK_TRY(progress.check_cancelled());
-    SK_TRY_ASSIGN(const io::ConstBytes found, device.read(offset, buffer.bytes()));
-    const auto wanted = static_cast<std::size_t>(std::min<std::uint64_t>(found.size(), length - offset));
-    stream.update(found.first(wanted));
-    offset += wanted;
-    progress.progress(phase, offset, length);
-  }
-  SK_TRY(device.close());
-  return stream.finish();
 }
 
 }  // namespace slotkeeper

@@ -1,5 +1,6 @@
 // Writes one volume of the target slot so that nothing can boot it before it is complete: heads are zeroed first and
-// written last, every byte is read back after a flush.
+// written last, every byte is read back after a flush. With helpers the read-back of one part goes on beside the
+// writing of the next.
 #pragma once
 
 #include <cstdint>
@@ -7,8 +8,8 @@
 #include <string>
 #include <vector>
 
-#include "partitions/digest.hpp"
 #include "partitions/io/storage.hpp"
+#include "partitions/parallel.hpp"
 #include "partitions/progress.hpp"
 #include "partitions/slot_table.hpp"
 
@@ -26,7 +27,7 @@ class VolumeWriter {
  public:
   /// Opens for direct, exclusive writing. Errors: wrong_state (held), io_error.
   [[nodiscard]] static Result<std::unique_ptr<VolumeWriter>> open(io::Storage& storage, const Volume& volume,
-                                                                  std::uint64_t image_bytes);
+                                                                  std::uint64_t image_bytes, Helpers helpers = 0);
   VolumeWriter() = default;
   VolumeWriter(const VolumeWriter&) = delete;
   VolumeWriter& operator=(const VolumeWriter&) = delete;
@@ -41,8 +42,8 @@ class VolumeWriter {
   [[nodiscard]] virtual Result<void> write_chunk(std::uint64_t offset, io::ConstBytes data) = 0;
   [[nodiscard]] virtual Result<void> write_zeros(std::uint64_t offset, std::uint64_t length) = 0;
 
-  /// Flushes and reads everything back past the cache, outside of the head ranges. Errors: readback_mismatch with the
-  /// offset, sync_failed, io_error, and whatever `progress` ends it with.
+  /// Flushes and reads back past the cache whatever was not read back before, outside of the head ranges. Errors:
+  /// readback_mismatch with the offset, sync_failed, io_error, and whatever `progress` ends it with.
   [[nodiscard]] virtual Result<void> check_body(ProgressSink& progress) = 0;
 
   /// Writes the true heads, flushes, reads them back. Durable: the whole volume.
@@ -54,9 +55,5 @@ class VolumeWriter {
 
 /// Zeroes the head ranges of a volume and flushes, without an image. Durable.
 [[nodiscard]] Result<void> make_unbootable(io::Storage& storage, const Volume& volume);
-
-/// SHA-256 of the first `length` bytes, read past the cache. Errors: io_error.
-[[nodiscard]] Result<Sha256> hash_volume(io::Storage& storage, const Volume& volume, std::uint64_t length,
-                                         ProgressSink& progress, Phase phase);
 
 }  // namespace slotkeeper

@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "partitions/direct_access.hpp"
-#include "partitions/slot_writer.hpp"
+#include "partitions/slot_table.hpp"
 
 namespace slotkeeper {
 

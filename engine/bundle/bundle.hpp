@@ -12,6 +12,7 @@
 #include "engine/bundle/manifest.hpp"
 #include "engine/bundle/signature.hpp"
 #include "engine/source/source.hpp"
+#include "partitions/parallel.hpp"
 
 namespace slotkeeper::bundle {
 
@@ -87,10 +88,11 @@ struct Chunk {
 };
 
 /// Hands out the chunks of one image in order: frame read, hashed against the index, only then decompressed, hashed
-/// again. Memory: one frame and one chunk.
+/// again. Helpers do so ahead of the caller; the source is read by one thread at a time, in order. Memory: one frame
+/// and one chunk, with helpers as many as fit into 6 MiB.
 class ImageReader {
  public:
-  ImageReader(const VerifiedManifest& manifest, std::size_t image, std::size_t first_chunk = 0);
+  ImageReader(const VerifiedManifest& manifest, std::size_t image, std::size_t first_chunk = 0, Helpers helpers = 0);
   ImageReader(ImageReader&&) noexcept;
   ~ImageReader();
   /// Nothing after the last chunk. Errors: corrupt (names chunk and offset), source_unreachable, source_changed.

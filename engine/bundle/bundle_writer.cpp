@@ -136,6 +136,7 @@ class ImagePacker {
     SK_TRY_ASSIGN(const auto size, file.size());
     const std::uint32_t chunk_bytes = request_.chunk_bytes != 0 ? request_.chunk_bytes : chunk_bytes_for(size);
     Sha256Stream whole;
+    PiecesStream pieces;
     const std::uint64_t first = frames.size();
     for (std::uint64_t offset = 0; offset < size;) {
       SK_TRY(progress_.check_cancelled());
@@ -146,6 +147,7 @@ class ImagePacker {
         chunk.plain.resize(std::min<std::uint64_t>(chunk_bytes, size - offset));
         SK_TRY(file.read_exactly_at(offset, chunk.plain));
         whole.update(chunk.plain);
+        pieces.update(chunk.plain);
         batch.push_back(std::move(chunk));
       }
       pack_all(batch, encoders_);
@@ -163,7 +165,8 @@ class ImagePacker {
                  .stored_bytes = frames.size() - first,
                  .index_bytes = bytes.size(),
                  .index_digest = sha256(bytes),
-                 .plain_digest = whole.finish()};
+                 .plain_digest = whole.finish(),
+                 .pieces_digest = pieces.finish()};
   }
 
  private:

@@ -57,6 +57,7 @@ Result<Image> read_image(const Json& value) {
   SK_TRY_ASSIGN(image.index_bytes, read_amount(reader, "index-bytes", 1, kIndexMaxBytes));
   SK_TRY_ASSIGN(image.index_digest, reader.digest("index-sha256"));
   SK_TRY_ASSIGN(image.plain_digest, reader.digest("plain-sha256"));
+  SK_TRY_ASSIGN(image.pieces_digest, reader.digest("pieces-sha256"));
   if (const Json* encrypted = reader.optional_member("encrypted")) {
     if (encrypted->as_bool() == nullptr) return make_error(Errc::corrupt, "manifest: 'encrypted' is not true or false");
     image.encrypted = *encrypted->as_bool();
@@ -171,7 +172,8 @@ std::string print_manifest(const Manifest& manifest) {
                           {"stored-bytes", image.stored_bytes},
                           {"index-bytes", image.index_bytes},
                           {"index-sha256", image.index_digest.hex()},
-                          {"plain-sha256", image.plain_digest.hex()}};
+                          {"plain-sha256", image.plain_digest.hex()},
+                          {"pieces-sha256", image.pieces_digest.hex()}};
     if (image.encrypted) one.set("encrypted", true);
     images.push_back(std::move(one));
   }

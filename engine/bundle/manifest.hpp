@@ -34,7 +34,8 @@ struct Image {
   std::uint64_t stored_bytes = 0;  ///< of its member: the sum of its frames
   std::uint64_t index_bytes = 0;
   Sha256 index_digest;
-  Sha256 plain_digest;  ///< of the whole image: the baseline of a slot compares with this
+  Sha256 plain_digest;   ///< of the whole image, as sha256sum prints it
+  Sha256 pieces_digest;  ///< of the whole image by pieces (digest.hpp): the baseline of a slot compares with this
   bool encrypted = false;
 };
 

@@ -1,7 +1,14 @@
 #include "engine/cli/commands.hpp"
 
+#include <algorithm>
+#include <thread>
+
 namespace slotkeeper::cli {
 namespace {
+
+constexpr unsigned int kHelpersMax = 4;  // more need memory and wait for the disk
+
+Helpers helpers_here() { return std::clamp(std::thread::hardware_concurrency(), 1U, kHelpersMax); }
 
 CommandResult run_on_engine(Engine& engine, const Arguments& arguments) {
   switch (arguments.command) {
@@ -65,7 +72,8 @@ CommandResult run_command(const Surroundings& surroundings, const Arguments& arg
                                .sink = surroundings.reporter,
                                .configuration = std::move(configuration).assume_value(),
                                .assumed_slot = arguments.booted_slot,
-                               .make_boot_control = nullptr});
+                               .make_boot_control = nullptr,
+                               .helpers = helpers_here()});
   return run_on_engine(engine, arguments);
 }
 

@@ -3,6 +3,8 @@
 namespace slotkeeper {
 namespace {
 
+constexpr std::uint64_t kReleasedBytes = std::uint64_t{8} << 20U;
+
 class FileSource final : public Source {
  public:
   FileSource(std::unique_ptr<io::File> file, std::string name, std::uint64_t size_bytes)
@@ -13,10 +15,20 @@ class FileSource final : public Source {
   [[nodiscard]] Result<std::size_t> read_at(std::uint64_t offset, io::Bytes into) override {
     auto got = file_->read_at(offset, into);
     if (!got.has_value()) return std::move(got).assume_error().with_code(Errc::source_unreachable);
+    SK_TRY(release_behind(offset));
     return got;
   }
 
  private:
+  /// A bundle is read once, front to back, and must not push out of the page cache what the device needs.
+  Result<void> release_behind(std::uint64_t offset) {
+    if (offset < released_bytes_ + kReleasedBytes) return success();
+    SK_TRY(file_->release(released_bytes_, offset - released_bytes_));
+    released_bytes_ = offset;
+    return success();
+  }
+
+  std::uint64_t released_bytes_ = 0;  ///< from the beginning of the file
   std::unique_ptr<io::File> file_;
   std::string name_;
   std::uint64_t size_bytes_;

@@ -4,7 +4,7 @@
 
 #include "engine/transaction/hooks.hpp"
 #include "engine/transaction/steps/last_look.hpp"
-#include "partitions/slot_writer.hpp"
+#include "partitions/slot_hash.hpp"
 
 namespace slotkeeper {
 
@@ -237,7 +237,8 @@ Result<std::unique_ptr<Device>> open_device(EngineSettings& settings, OpenFor pu
 }
 
 Result<std::vector<std::string>> damaged_volumes(EngineSettings& settings, const Slot& slot,
-                                                 const SlotBaseline& baseline, Phase phase, ProgressSink* sink) {
+                                                 const SlotBaseline& baseline, Phase phase, ProgressSink* sink,
+                                                 SlotReading* reading) {
   std::vector<std::string> damaged;
   for (const auto& expected : baseline.volumes) {
     const Volume* volume = slot.find(expected.volume);
@@ -246,9 +247,10 @@ Result<std::vector<std::string>> damaged_volumes(EngineSettings& settings, const
       continue;
     }
     if (volume->check == VolumeCheck::none) continue;
-    SK_TRY_ASSIGN(const auto digest, hash_volume(settings.storage, *volume, expected.length_bytes,
-                                                 sink != nullptr ? *sink : settings.sink, phase));
-    if (digest != expected.digest) damaged.push_back(expected.volume);
+    SK_TRY_ASSIGN(auto found, hash_volume(settings.storage, *volume, expected.length_bytes,
+                                          sink != nullptr ? *sink : settings.sink, phase, settings.helpers));
+    if (found.digest != expected.digest) damaged.push_back(expected.volume);
+    if (reading != nullptr) (*reading)[expected.volume] = std::move(found.fast_hashes);
   }
   return damaged;
 }

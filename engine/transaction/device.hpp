@@ -1,6 +1,7 @@
 // Everything a command works on, opened in the right order: state store (locked), boot control, booted slot, record.
 #pragma once
 
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -85,10 +86,14 @@ enum class OpenFor : std::uint8_t { reading, writing, recovering };
 /// The booted slot by kernel command line, root device, --booted-slot, or the backend's own answer.
 [[nodiscard]] Result<SlotId> booted_slot(EngineSettings& settings, boot::BootControl& boot);
 
+/// How the volumes of a slot read, by name: the fast hashes of their pieces.
+using SlotReading = std::map<std::string, std::vector<std::uint64_t>>;
+
 /// Volumes of a slot that do not read as their baseline says; volumes with `verify = "none"` are left out. Reports to
-/// `sink` where one is given.
+/// `sink` where one is given, and keeps in `reading` how the volumes read.
 [[nodiscard]] Result<std::vector<std::string>> damaged_volumes(EngineSettings& settings, const Slot& slot,
                                                                const SlotBaseline& baseline, Phase phase,
-                                                               ProgressSink* sink = nullptr);
+                                                               ProgressSink* sink = nullptr,
+                                                               SlotReading* reading = nullptr);
 
 }  // namespace slotkeeper

@@ -12,6 +12,7 @@
 #include "engine/transaction/command_result.hpp"
 #include "partitions/io/host.hpp"
 #include "partitions/io/storage.hpp"
+#include "partitions/parallel.hpp"
 #include "partitions/permanent/forecast.hpp"
 #include "partitions/progress.hpp"
 
@@ -43,6 +44,9 @@ struct EngineSettings {
   Configuration configuration;
   std::optional<SlotId> assumed_slot;  ///< --booted-slot
   std::function<Result<std::unique_ptr<boot::BootControl>>()> make_boot_control;
+  /// Threads that may work beside the calling one. With 0 nothing happens beside it, and all calls of the storage come
+  /// in an order that does not change from run to run. The sink is called by the calling thread only.
+  Helpers helpers = 0;
 };
 
 struct InstallRequest {

@@ -29,7 +29,7 @@ Json json_of(const SlotBaseline& baseline) {
   JsonArray volumes;
   for (const auto& volume : baseline.volumes) {
     volumes.emplace_back(
-        JsonObject{{"volume", volume.volume}, {"bytes", volume.length_bytes}, {"sha256", volume.digest.hex()}});
+        JsonObject{{"volume", volume.volume}, {"bytes", volume.length_bytes}, {"pieces-sha256", volume.digest.hex()}});
   }
   return JsonObject{{"origin", name_of(baseline.origin)},
                     {"version", escape_bytes(baseline.version)},
@@ -137,7 +137,7 @@ Result<SlotBaseline> read_baseline(const Json& value) {
     SK_TRY_ASSIGN(volume.volume, volume_reader.string("volume"));
     SK_TRY_ASSIGN(const auto bytes, volume_reader.integer("bytes", 0, kIntegerMax));
     volume.length_bytes = static_cast<std::uint64_t>(bytes);
-    SK_TRY_ASSIGN(volume.digest, volume_reader.digest("sha256"));
+    SK_TRY_ASSIGN(volume.digest, volume_reader.digest("pieces-sha256"));
     SK_TRY(volume_reader.finish());
     baseline.volumes.push_back(std::move(volume));
   }

@@ -22,7 +22,7 @@ inline constexpr std::int64_t kRecordVersion = 1;
 struct VolumeBaseline {
   std::string volume;
   std::uint64_t length_bytes = 0;
-  Sha256 digest;
+  Sha256 digest;  ///< by pieces, see partitions/digest.hpp
   bool operator==(const VolumeBaseline&) const = default;
 };
 

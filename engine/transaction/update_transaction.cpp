@@ -62,7 +62,7 @@ Result<void> begin(Device& device, const bundle::VerifiedManifest& manifest, con
   record.image.manifest_digest = manifest.digest();
   for (const auto& image : manifest.manifest().images) {
     record.image.volumes.push_back(
-        {.volume = image.volume, .length_bytes = image.plain_bytes, .digest = image.plain_digest});
+        {.volume = image.volume, .length_bytes = image.plain_bytes, .digest = image.pieces_digest});
   }
   if (const auto& config = manifest.manifest().config) {
     record.image.config_schema = config->schema;

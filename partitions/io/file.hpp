@@ -115,6 +115,10 @@ class File {
   /// Drops the page cache of this (synced) file and says how far a read now reaches: less than `direct` also for a file
   /// opened for direct I/O on a filesystem that has none.
   [[nodiscard]] Result<ReadBackLevel> drop_cache(Caller caller = Caller::current()) { return do_drop_cache(caller); }
+  /// A hint: what lies in the page cache of this range, written out already, will not be needed again.
+  [[nodiscard]] Result<void> release(std::uint64_t offset, std::uint64_t length, Caller caller = Caller::current()) {
+    return do_release(offset, length, caller);
+  }
   /// Where the bytes of a regular file lie, after writing out what was not allocated yet (FIEMAP). Not durable.
   [[nodiscard]] Result<FileLayout> layout(Caller caller = Caller::current()) { return do_layout(caller); }
   /// Takes an advisory lock (flock) without waiting; false when somebody else holds it. Released by close.
@@ -161,6 +165,7 @@ class File {
   virtual Result<void> do_zero(std::uint64_t offset, std::uint64_t length, Caller caller) = 0;
   virtual Result<void> do_discard(std::uint64_t offset, std::uint64_t length, Caller caller) = 0;
   virtual Result<ReadBackLevel> do_drop_cache(Caller caller) = 0;
+  virtual Result<void> do_release(std::uint64_t, std::uint64_t, Caller) { return success(); }  ///< without a cache
   virtual Result<FileLayout> do_layout(Caller) { return FileLayout{}; }  ///< storage without places tells nothing
   virtual Result<bool> do_try_lock(LockKind kind, Caller caller) = 0;
   virtual Result<bool> do_try_lease(LeaseKind kind, Caller caller) = 0;

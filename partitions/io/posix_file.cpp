@@ -12,6 +12,7 @@
 #include "partitions/io/aligned_buffer.hpp"
 #include "partitions/io/posix_call.hpp"
 #include "partitions/io/posix_range.hpp"
+#include "partitions/io/posix_write_queue.hpp"
 
 namespace slotkeeper::io {
 namespace {
@@ -78,18 +79,32 @@ class PosixFile final : public File {
     return success();
   }
 
-  // Carried out at once; what the caller sees is the same as with a queue that happens to be fast.
+  // Direct writes are queued. Others would only wait for the page cache: they are carried out at once, and the caller
+  // sees a queue that happens to be fast.
   Result<void> do_submit(std::span<const WriteRequest> batch, Caller caller) override {
     for (const WriteRequest& request : batch) {
-      completions_.push_back({.tag = request.tag, .result = do_write_at(request.offset, request.data, caller)});
+      const bool fits = is_aligned(request.offset) && is_aligned(request.data.size()) &&
+                        is_aligned(request.data.data()) && !request.data.empty();
+      if (!direct_ || !fits || !descriptor_.is_open()) {
+        completions_.push_back({.tag = request.tag, .result = do_write_at(request.offset, request.data, caller)});
+        continue;
+      }
+      if (!queue_) queue_ = WriteQueue::make(descriptor_.number());
+      if (const int failure = queue_->submit(request); failure != 0)
+        complete({.request = request, .os_errno = failure});
     }
     return success();
   }
 
   Result<std::vector<WriteCompletion>> do_reap(std::size_t minimum, Caller) override {
-    if (completions_.size() < minimum) {
+    const std::size_t submitted = completions_.size() + (queue_ ? queue_->pending() : 0);
+    if (submitted < minimum) {
       return make_error(Errc::internal, name_ + ": " + std::to_string(minimum) + " completions were asked for but " +
-                                            std::to_string(completions_.size()) + " writes are submitted");
+                                            std::to_string(submitted) + " writes are submitted");
+    }
+    if (queue_) {
+      const std::size_t missing = minimum > completions_.size() ? minimum - completions_.size() : 0;
+      for (const FinishedWrite& finished : queue_->reap(missing)) complete(finished);
     }
     return std::exchange(completions_, {});
   }
@@ -196,7 +211,12 @@ class PosixFile final : public File {
     return remove_attribute(attribute_target(), attribute);
   }
 
+  Result<void> do_release(std::uint64_t offset, std::uint64_t length, Caller) override {
+    return release_cached_pages(range(offset, length));
+  }
+
   Result<void> do_close(Caller) override {
+    queue_.reset();  // waits for writes that nobody reaped
     if (const int failure = descriptor_.close(); failure != 0) return call_failed("close", name_, failure);
     return success();
   }
@@ -208,6 +228,15 @@ class PosixFile final : public File {
   }
   [[nodiscard]] AttributeTarget attribute_target() const {
     return {.descriptor = descriptor_.number(), .path = {}, .name = name_};
+  }
+
+  void complete(const FinishedWrite& finished) {
+    const WriteRequest& request = finished.request;
+    Result<void> result = success();
+    if (finished.os_errno != 0) {
+      result = call_failed(span_text("write", request.offset, request.data.size()), name_, finished.os_errno);
+    }
+    completions_.push_back({.tag = request.tag, .result = std::move(result)});
   }
 
   ssize_t read_plain(std::uint64_t position, Bytes into) {
@@ -244,6 +273,7 @@ class PosixFile final : public File {
   bool direct_;
   bool is_device_;
   std::vector<WriteCompletion> completions_;
+  std::unique_ptr<WriteQueue> queue_;  ///< of the descriptor, so it ends before it
 };
 
 /// Gives a created file exactly the mode asked for, whatever the umask, and checks what was opened.

@@ -116,6 +116,13 @@ Result<void> discard_range(const OpenRange& range) {
                      failure);
 }
 
+Result<void> release_cached_pages(const OpenRange& range) {
+  const int failure = ::posix_fadvise(range.descriptor, static_cast<off_t>(range.offset),
+                                      static_cast<off_t>(range.length), POSIX_FADV_DONTNEED);
+  if (failure == 0) return success();
+  return call_failed("posix_fadvise", range.name, failure);
+}
+
 Result<ReadBackLevel> drop_cached_pages(const OpenRange& range) {
   // A second try finds what the first met on its way out of the cache (a journal that still held the page).
   constexpr int kTries = 2;

@@ -23,6 +23,7 @@ struct OpenRange {
 /// False where neither device nor filesystem can zero a range by itself; then nothing was changed.
 [[nodiscard]] Result<bool> zero_range(const OpenRange& range);
 [[nodiscard]] Result<void> discard_range(const OpenRange& range);
+[[nodiscard]] Result<void> release_cached_pages(const OpenRange& range);
 [[nodiscard]] Result<ReadBackLevel> drop_cached_pages(const OpenRange& range);
 /// Of a regular file, as far as the range reaches.
 [[nodiscard]] Result<FileLayout> find_layout(const OpenRange& range);

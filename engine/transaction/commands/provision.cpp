@@ -2,7 +2,7 @@
 #include "engine/transaction/commands/commands.hpp"
 #include "engine/transaction/update_transaction.hpp"
 #include "partitions/permanent/reserve.hpp"
-#include "partitions/slot_writer.hpp"
+#include "partitions/slot_hash.hpp"
 
 namespace slotkeeper {
 namespace {
@@ -14,8 +14,9 @@ Result<SlotBaseline> adopt(EngineSettings& settings, const Slot& slot) {
     SK_TRY_ASSIGN(auto file, settings.storage.open_file(volume.device_path, {.follow_symlink = true}));
     SK_TRY_ASSIGN(const auto length, file->size());
     SK_TRY(file->close());
-    SK_TRY_ASSIGN(const auto digest, hash_volume(settings.storage, volume, length, settings.sink, Phase::verify));
-    baseline.volumes.push_back({.volume = volume.name, .length_bytes = length, .digest = digest});
+    SK_TRY_ASSIGN(const auto found,
+                  hash_volume(settings.storage, volume, length, settings.sink, Phase::verify, settings.helpers));
+    baseline.volumes.push_back({.volume = volume.name, .length_bytes = length, .digest = found.digest});
   }
   return baseline;
 }
@@ -40,7 +41,7 @@ Result<SlotBaseline> from_factory(EngineSettings& settings, const Slot& slot, co
   }
   for (const auto& image : manifest.images) {
     baseline.volumes.push_back(
-        {.volume = image.volume, .length_bytes = image.plain_bytes, .digest = image.plain_digest});
+        {.volume = image.volume, .length_bytes = image.plain_bytes, .digest = image.pieces_digest});
   }
   for (const auto& volume : slot.volumes) {
     if (manifest.find(volume.name) == nullptr && volume.check == VolumeCheck::image) {

@@ -7,17 +7,6 @@
 namespace slotkeeper {
 namespace {
 
-Result<void> check_fallback(Device& device) {
-  const auto& baseline = device.facts[device.booted];
-  SK_INVARIANT(baseline.has_value());  // preflight refuses without
-  SK_TRY_ASSIGN(const auto damaged, damaged_volumes(device.settings, device.configuration().slots[device.booted],
-                                                    *baseline, Phase::check, &device.sink()));
-  if (damaged.empty()) return success();
-  return make_error(Errc::readback_mismatch, "slot " + std::string(name_of(device.booted)) +
-                                                 " no longer reads as recorded (volume " + damaged.front() +
-                                                 "): there would be nothing to fall back to");
-}
-
 Result<void> check_filesystem(Device& device, const UpdatePlan& plan) {
   const std::string& path = device.record->permanent_path;
   SK_TRY_ASSIGN(const auto errors, device.storage().filesystem_errors(path));
@@ -66,7 +55,7 @@ Result<CommitReady> check_all(Device& device, const UpdatePlan& plan, const Chec
                               const StagedSlot& staged) {
   device.phase = Phase::check;
   SK_TRY(device.sink().check_cancelled());
-  SK_TRY(check_fallback(device));
+  SK_TRY(staged.fallback().finish());
   SK_TRY(check_secured(device));
   // What takes long is behind us: from here on the services of the device may be held still.
   SK_TRY_ASSIGN(auto quiet, QuietTime::begin(device));

@@ -187,7 +187,7 @@ Result<PreflightReport> examine(Device& device, const bundle::VerifiedManifest& 
   SK_TRY_ASSIGN(const auto limits, files_to_keep(device, manifest));
   SK_TRY_ASSIGN(report.compaction,
                 permanent::plan_compaction(*root, std::move(inventory).assume_value(), configuration.classes, limits));
-  SK_TRY_ASSIGN(const auto fallback, fallback_while_probing(device, *root, report));
+  SK_TRY_ASSIGN(auto fallback, fallback_while_probing(device, *root, report));
   SK_TRY_ASSIGN(const auto space, root->space());
   SK_TRY(root->close());
   SK_TRY_ASSIGN(const auto reserved, permanent::bytes_kept_back(device.storage(), configuration.permanent_path));
@@ -198,6 +198,7 @@ Result<PreflightReport> examine(Device& device, const bundle::VerifiedManifest& 
   SK_TRY_ASSIGN(auto worn, storage_worn_gate(device, report.target, errors));
   report.gates.push_back(std::move(worn));
   report.gates.push_back(fallback.gate);
+  report.fallback = std::move(fallback.reading);
   return report;
 }
 

@@ -23,6 +23,7 @@ struct PreflightReport {
   std::optional<permanent::WriteRate> write_rate;  ///< of the live system; nothing where the probe is switched off
   permanent::Advice advice;                        ///< what to free so that the gates of the forecast pass
   std::uint64_t errors_counted = 0;                ///< of the permanent partition's filesystem
+  SlotReading fallback;                            ///< how the booted slot read
 
   [[nodiscard]] const permanent::Inventory& inventory() const { return compaction.inventory; }
   /// The first gate that says no.

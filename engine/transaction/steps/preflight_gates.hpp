@@ -13,6 +13,7 @@ struct FallbackFinding {
   permanent::Gate gate;
   std::uint64_t read_bytes = 0;  ///< of the booted slot
   std::optional<std::uint64_t> read_bytes_per_s;
+  SlotReading reading;
 };
 
 /// Reads the booted slot and compares it with its baseline. measured: volumes that differ, or 1 where no checksums are

@@ -23,8 +23,8 @@ struct Progress {
 };
 
 Result<void> write_body(Device& device, const bundle::VerifiedManifest& manifest, std::size_t image,
-                        VolumeWriter& writer, Progress& progress) {
-  bundle::ImageReader reader(manifest, image);
+                        VolumeWriter& writer, FallbackCheck& fallback, Progress& progress) {
+  bundle::ImageReader reader(manifest, image, 0, device.settings.helpers);
   while (true) {
     SK_TRY(device.sink().check_cancelled());
     SK_TRY_ASSIGN(const auto chunk, reader.next());
@@ -36,6 +36,7 @@ Result<void> write_body(Device& device, const bundle::VerifiedManifest& manifest
     }
     progress.done += chunk->plain_bytes;
     device.sink().progress(Phase::stage, progress.done, progress.total);
+    fallback.follow(progress.done, progress.total);
   }
 }
 
@@ -60,12 +61,14 @@ Result<StagedSlot> stage_images(Device& device, const bundle::VerifiedManifest& 
     progress.total += image.plain_bytes;
     const Volume* volume = slot.find(image.volume);
     SK_INVARIANT(volume != nullptr);
-    SK_TRY_ASSIGN(auto writer, VolumeWriter::open(device.storage(), *volume, image.plain_bytes));
+    SK_TRY_ASSIGN(auto writer,
+                  VolumeWriter::open(device.storage(), *volume, image.plain_bytes, device.settings.helpers));
     SK_TRY(with_context(writer->withhold_heads(), "volume " + image.volume));
     writers.push_back(std::move(writer));
   }
+  auto fallback = std::make_unique<FallbackCheck>(device, plan.report().fallback);
   for (std::size_t i = 0; i < writers.size(); ++i) {
-    SK_TRY(with_context(write_body(device, manifest, i, *writers[i], progress),
+    SK_TRY(with_context(write_body(device, manifest, i, *writers[i], *fallback, progress),
                         "volume " + manifest.manifest().images[i].volume));
   }
   for (std::size_t i = 0; i < writers.size(); ++i) {
@@ -74,7 +77,7 @@ Result<StagedSlot> stage_images(Device& device, const bundle::VerifiedManifest& 
     SK_TRY(with_context(writers[i]->close(), name));
   }
   SK_TRY(device.advance(Event::image_complete));
-  return StagedSlot(target);
+  return StagedSlot(target, std::move(fallback));
 }
 
 }  // namespace slotkeeper

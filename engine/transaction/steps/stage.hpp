@@ -2,8 +2,12 @@
 // slot.
 #pragma once
 
+#include <memory>
+#include <utility>
+
 #include "engine/bundle/bundle.hpp"
 #include "engine/transaction/device.hpp"
+#include "engine/transaction/steps/fallback_check.hpp"
 #include "engine/transaction/steps/preflight.hpp"
 #include "engine/transaction/steps/snapshot.hpp"
 
@@ -12,12 +16,15 @@ namespace slotkeeper {
 class StagedSlot {
  public:
   [[nodiscard]] SlotId slot() const { return slot_; }
+  /// Begun beside the staging; step 7 ends it.
+  [[nodiscard]] FallbackCheck& fallback() const { return *fallback_; }
 
  private:
   friend Result<StagedSlot> stage_images(Device& device, const bundle::VerifiedManifest& manifest,
                                          const UpdatePlan& plan, const CheckedSnapshot& snapshot);
-  explicit StagedSlot(SlotId slot) : slot_(slot) {}
+  StagedSlot(SlotId slot, std::unique_ptr<FallbackCheck> fallback) : slot_(slot), fallback_(std::move(fallback)) {}
   SlotId slot_;
+  std::unique_ptr<FallbackCheck> fallback_;
 };
 
 /// Writes every image into its volume and reads it back.

@@ -24,6 +24,29 @@ TEST(Digest, StreamHashesInPiecesAndStartsOver) {
   EXPECT_EQ(moved.finish(), sha256(as_bytes("abc")));
 }
 
+TEST(Digest, ByPiecesItIsTheHashOfTheHashes) {
+  std::string text(2 * kHashPieceBytes + 5, '\0');
+  text[kHashPieceBytes + 7] = 'x';
+  const io::ConstBytes bytes = as_bytes(text);
+  const std::vector<Sha256> pieces = {sha256(bytes.first(kHashPieceBytes)),
+                                      sha256(bytes.subspan(kHashPieceBytes, kHashPieceBytes)),
+                                      sha256(bytes.subspan(2 * kHashPieceBytes))};
+  for (std::size_t i = 0; i < pieces.size(); ++i) {
+    const std::size_t length = std::min(kHashPieceBytes, bytes.size() - i * kHashPieceBytes);
+    EXPECT_EQ(hash_piece(bytes.subspan(i * kHashPieceBytes, length)), pieces[i]) << i;
+  }
+  std::string joined;
+  for (const Sha256& piece : pieces) joined += io::as_text(piece.bytes);
+  const Sha256 whole = sha256(as_bytes(joined));
+  EXPECT_EQ(combine_pieces(pieces), whole);
+  PiecesStream stream;
+  for (std::size_t at = 0, step = 1; at < bytes.size(); at += step, step = step * 3 % 700'001) {
+    stream.update(bytes.subspan(at, std::min(step, bytes.size() - at)));
+  }
+  EXPECT_EQ(stream.finish(), whole);
+  EXPECT_EQ(stream.finish(), sha256({})) << "it starts over";
+}
+
 TEST(Digest, HexIsReadBackAndNothingElseIs) {
   const Sha256 digest = sha256(as_bytes("abc"));
   EXPECT_EQ(Sha256::from_hex(digest.hex()), digest);

@@ -1,11 +1,15 @@
 #include "partitions/slot_writer.hpp"
 
+#include <algorithm>
+#include <cerrno>
 #include <fstream>
 #include <random>
+#include <span>
 #include <unistd.h>
 
 #include <gtest/gtest.h>
 
+#include "tests/support/fault_storage.hpp"
 #include "tests/support/loop_device.hpp"
 #include "tests/support/memory_storage.hpp"
 #include "tests/support/temporary_directory.hpp"
@@ -58,8 +62,8 @@ Result<void> write_body(VolumeWriter& writer, io::ConstBytes image) {
 
 SilentProgress silent;
 
-Result<void> write_volume(io::Storage& storage, const Volume& volume, io::ConstBytes image) {
-  SK_TRY_ASSIGN(const auto writer, VolumeWriter::open(storage, volume, image.size()));
+Result<void> write_volume(io::Storage& storage, const Volume& volume, io::ConstBytes image, Helpers helpers = 0) {
+  SK_TRY_ASSIGN(const auto writer, VolumeWriter::open(storage, volume, image.size(), helpers));
   SK_TRY(writer->withhold_heads());
   SK_TRY(write_body(*writer, image));
   SK_TRY(writer->check_body(silent));
@@ -185,7 +189,7 @@ TEST(SlotWriter, ACutAtAnyChangeBeforeFinishLeavesNoHead) {
 }
 
 TEST(SlotWriter, EveryFlippedBitIsFoundAndItsOffsetNamed) {
-  const std::vector<std::byte> image = make_image(9 * kMiB + 512, 4 * kMiB, 8 * kMiB);
+  const std::vector<std::byte> image = make_image(3 * kMiB + 4608, kMiB, 2 * kMiB);
   std::uint64_t writes = 0;
   {
     MemoryStorage storage;
@@ -193,8 +197,8 @@ TEST(SlotWriter, EveryFlippedBitIsFoundAndItsOffsetNamed) {
     ASSERT_TRUE(write_volume(storage, kVolume, image).has_value());
     writes = storage.writes();
   }
-  ASSERT_EQ(writes, 3U + 4U + 3U) << "heads, windows with a last part, heads";
-  const std::uint64_t offsets[] = {0, 32768, 65536, 0, 4 * kMiB, 8 * kMiB, 8 * kMiB, 65536, 32768, 0};
+  ASSERT_EQ(writes, 3U + 5U + 3U) << "heads, windows with a last part, heads";
+  const std::uint64_t offsets[] = {0, 32768, 65536, 0, kMiB, 2 * kMiB, 3 * kMiB, 3 * kMiB, 65536, 32768, 0};
   for (std::uint64_t flipped = 1; flipped <= writes; ++flipped) {
     MemoryStorage storage;
     storage.add_device(kVolume.device_path, image.size());
@@ -302,35 +306,56 @@ TEST(SlotWriter, MakeUnbootableZeroesTheHeadsOnly) {
   EXPECT_EQ(node.durable, expected);
 }
 
-class StoppedProgress final : public ProgressSink {
- public:
-  void progress(Phase, std::uint64_t, std::uint64_t) override {}
-  void notice(std::string_view) override {}
-  [[nodiscard]] bool cancel_requested() const override { return true; }
-};
-
-TEST(HashVolume, HashesTheFirstBytesAndStopsWhenAskedBeforeTheSwitch) {
-  const std::vector<std::byte> image = make_image(3 * kMiB + 512);
-  MemoryStorage storage;
-  storage.add_device(kVolume.device_path, image.size());
-  storage.node(kVolume.device_path).contents = image;
-  for (const std::uint64_t length : {std::uint64_t{0}, std::uint64_t{1}, kMiB, 3 * kMiB + 100, 3 * kMiB + 512}) {
-    EXPECT_EQ(hash_volume(storage, kVolume, length, silent, Phase::verify).value(),
-              sha256(io::ConstBytes(image).first(length)));
-  }
-  EXPECT_EQ(hash_volume(storage, kVolume, image.size() + 1, silent, Phase::verify).error().code, Errc::io_error);
-  StoppedProgress stopped;
-  EXPECT_EQ(hash_volume(storage, kVolume, kMiB, stopped, Phase::check).error().code, Errc::cancelled);
-  EXPECT_TRUE(hash_volume(storage, kVolume, kMiB, stopped, Phase::restore).has_value());
-}
-
 void expect_written_to_real(const Volume& volume, io::ConstBytes image) {
   const auto storage = io::make_posix_storage();
-  const auto result = write_volume(*storage, volume, image);
-  ASSERT_TRUE(result.has_value()) << message_of(result);
-  const auto digest = hash_volume(*storage, volume, image.size(), silent, Phase::check);
-  ASSERT_TRUE(digest.has_value()) << digest.error().message;
-  EXPECT_EQ(digest.value(), sha256(image));
+  for (const Helpers helpers : {0U, 2U}) {
+    const auto result = write_volume(*storage, volume, image, helpers);
+    ASSERT_TRUE(result.has_value()) << message_of(result);
+    std::ifstream device(volume.device_path, std::ios::binary);
+    std::vector<char> found(image.size());
+    device.read(found.data(), static_cast<std::streamsize>(found.size()));
+    EXPECT_TRUE(std::ranges::equal(std::as_bytes(std::span(found)), image)) << helpers;
+  }
+}
+
+/// More than two groups of windows, on a real file, with the read-back beside the writing.
+TEST(SlotWriterOnRealFile, AFlippedBitIsFoundInEveryGroup) {
+  const test::TemporaryDirectory folder;
+  const std::vector<std::byte> image = make_image(70 * kMiB + 512, 40 * kMiB, 60 * kMiB);
+  test::make_file(folder / "slot", image.size());
+  const Volume volume{.name = "rootfs", .device_path = folder / "slot"};
+  const auto real = io::make_posix_storage();
+  constexpr std::uint64_t kHeadReads = 3;
+  for (const std::uint64_t window : {std::uint64_t{1}, std::uint64_t{32}, std::uint64_t{33}, std::uint64_t{71}}) {
+    test::FaultStorage storage(*real);
+    storage.flip_bit_in_read(kHeadReads + window, 4242);
+    const auto result = write_volume(storage, volume, image, 2);
+    ASSERT_FALSE(result.has_value()) << window;
+    EXPECT_EQ(result.error().code, Errc::readback_mismatch) << message_of(result);
+    EXPECT_NE(message_of(result).find("at offset " + std::to_string((window - 1) * kMiB) + " "), std::string::npos)
+        << message_of(result);
+  }
+}
+
+TEST(SlotWriterOnRealFile, AFailedFlushBesideTheWritingEndsIt) {
+  const test::TemporaryDirectory folder;
+  const std::vector<std::byte> image = make_image(70 * kMiB);
+  test::make_file(folder / "slot", image.size());
+  const Volume volume{.name = "rootfs", .device_path = folder / "slot"};
+  const auto real = io::make_posix_storage();
+  for (const std::uint64_t nth : {1U, 2U, 3U}) {
+    test::FaultStorage storage(*real);
+    storage.set({.file = "volume_device.cpp",
+                 .line = 0,
+                 .operation = "sync",
+                 .nth = 2 + nth,
+                 .os_errno = EIO,
+                 .persistent = false});
+    const auto result = write_volume(storage, volume, image, 2);
+    ASSERT_FALSE(result.has_value()) << nth;
+    EXPECT_EQ(result.error().code, Errc::sync_failed) << message_of(result);
+    EXPECT_EQ(storage.faults_met(), 1U);
+  }
 }
 
 TEST(SlotWriterOnRealFile, WritesAnImageThroughALink) {

@@ -66,7 +66,10 @@ TEST(Bundle, ReaderStartsAtAnyChunkAndOutlivesAMove) {
   const auto& rows = verified.index(0).rows;
   std::uint64_t offset = 0;
   for (std::size_t first = 0; first <= rows.size(); ++first) {
-    EXPECT_TRUE(read_image(verified, 0, first).value() == made().images[0].bytes.substr(offset)) << first;
+    for (const Helpers helpers : {0U, 1U, 3U}) {
+      EXPECT_TRUE(read_image(verified, 0, first, helpers).value() == made().images[0].bytes.substr(offset))
+          << first << " with " << helpers << " helpers";
+    }
     if (first < rows.size()) offset += rows[first].plain_bytes;
   }
   ImageReader reader(verified, 0);
@@ -355,6 +358,28 @@ std::uint64_t peak_memory_bytes(bool reset) {
   return 0;
 }
 
+TEST(Bundle, HelpersStopAtTheFirstErrorAndWhenNobodyReadsOn) {
+  const auto verified = verify(made().bytes).value();
+  const auto& rows = verified.index(0).rows;
+  std::uint64_t frame = verified.frames_offset(0);
+  for (std::size_t damaged = 0; damaged < rows.size(); frame += rows[damaged++].stored_bytes) {
+    if (rows[damaged].stored_bytes == 0) continue;
+    std::string bytes = made().bytes;
+    bytes[frame + rows[damaged].stored_bytes / 2] ^= 1;
+    const auto again = verify(bytes).value();
+    ImageReader reader(again, 0, 0, 3);
+    for (std::size_t row = 0; row < damaged; ++row) ASSERT_TRUE(reader.next().has_value()) << row;
+    const auto failed = reader.next();
+    ASSERT_FALSE(failed.has_value()) << damaged;
+    EXPECT_EQ(failed.error().code, Errc::corrupt);
+    EXPECT_NE(failed.error().message.find("chunk " + std::to_string(damaged) + " "), std::string::npos)
+        << failed.error().message;
+  }
+  ImageReader unread(verified, 0, 0, 3);
+  ImageReader begun(verified, 0, 0, 3);
+  EXPECT_TRUE(begun.next().has_value());
+}
+
 TEST(Bundle, ReadingAnImageNeedsMemoryForOneChunkOnly) {
   const test::TemporaryDirectory folder;
   auto request = test::request_for(folder, "large.skb", {{"rootfs", test::image_bytes(96 << 20, 3)}});
@@ -366,7 +391,7 @@ TEST(Bundle, ReadingAnImageNeedsMemoryForOneChunkOnly) {
   ASSERT_GT(before, 0u);
   auto source = open_file_source(*storage, request.output_path).value();
   const auto verified = verify_bundle(open_bundle(std::move(source)).value(), policy_with()).value();
-  ImageReader reader(verified, 0);
+  ImageReader reader(verified, 0, 0, 4);
   std::uint64_t sum = 0;
   while (true) {
     const auto chunk = reader.next();

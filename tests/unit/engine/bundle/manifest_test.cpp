@@ -8,7 +8,7 @@ namespace {
 const std::string kDigest(64, 'c');
 const std::string kImage =
     R"({"volume":"rootfs","plain-bytes":4096,"stored-bytes":100,"index-bytes":96,"index-sha256":")" + kDigest +
-    R"(","plain-sha256":")" + kDigest + R"("})";
+    R"(","plain-sha256":")" + kDigest + R"(","pieces-sha256":")" + kDigest + R"("})";
 
 std::string with(const std::string& members, const std::string& images) {
   return R"({"format":1,"version":"3.5.1","compatible":["konnektor-x1"],"records":[1,1])" + members + R"(,"images":[)" +
@@ -43,6 +43,7 @@ Manifest full_manifest() {
     image.index_bytes = 96;
     image.index_digest = sha256(io::as_bytes(volume));
     image.plain_digest = sha256(io::as_bytes("plain"));
+    image.pieces_digest = sha256(io::as_bytes("pieces"));
     manifest.images.push_back(image);
   }
   return manifest;
@@ -75,7 +76,7 @@ TEST(Manifest, AlwaysPrintsTheSameBytes) {
   EXPECT_EQ(print_manifest(manifest),
             R"({"format":1,"version":"1","compatible":["d"],"records":[1,1],"images":[{"volume":"rootfs",)"
             R"("plain-bytes":512,"stored-bytes":20,"index-bytes":96,"index-sha256":")" +
-                zeros + R"(","plain-sha256":")" + zeros + "\"}]}\n");
+                zeros + R"(","plain-sha256":")" + zeros + R"(","pieces-sha256":")" + zeros + "\"}]}\n");
 }
 
 TEST(Manifest, AcceptsTheSmallestOne) { EXPECT_EQ(error_of(with("", kImage)), "accepted"); }
