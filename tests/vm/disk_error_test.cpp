@@ -51,6 +51,7 @@ class DiskError : public testing::TestWithParam<std::tuple<const char*, ErrorCas
   void SetUp() override {
     if (!may_mount()) GTEST_SKIP() << "needs root";
   }
+  void TearDown() override { tell_case(std::get<0>(GetParam())); }
 };
 
 TEST_P(DiskError, EndsTheUpdateAndLosesNothing) {

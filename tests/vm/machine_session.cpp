@@ -1,11 +1,21 @@
 #include "tests/vm/machine_session.hpp"
 
+#include <cstdio>
+
+#include <gtest/gtest.h>
+
 #include "tests/vm/material.hpp"
 
 namespace slotkeeper::test {
 
 std::string install_command(const std::string& version, bool force) {
   return std::string("slotkeeper --json install ") + (force ? "--force " : "") + "/bundles/" + version + ".skb";
+}
+
+void tell_case(const std::string& bootloader) {
+  std::printf("vm %s: cases=1 violations=%d scene=%s\n", bootloader.c_str(), testing::Test::HasFailure() ? 1 : 0,
+              testing::UnitTest::GetInstance()->current_test_info()->name());
+  std::fflush(stdout);
 }
 
 MachineSession::MachineSession(const Material& material, const VirtualMachine::Drive& drive)

@@ -20,6 +20,9 @@ inline constexpr std::chrono::seconds kCommandLimit{120};
 
 [[nodiscard]] std::string install_command(const std::string& version, bool force = false);
 
+/// Prints the line that `tests/run --long` counts, for the test that runs.
+void tell_case(const std::string& bootloader);
+
 class MachineSession {
  public:
   /// Switches a machine on. Its drive is the first one, the bundles are the second.

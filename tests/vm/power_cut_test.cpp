@@ -216,9 +216,7 @@ TEST_P(PowerCut, LeavesADeviceThatWorks) {
     ADD_FAILURE() << failure.what();
   }
   if (HasFailure()) std::printf("%s", story_.c_str());
-  std::printf("vm %s: cases=1 violations=%d scene=%s\n", std::get<0>(GetParam()), HasFailure() ? 1 : 0,
-              case_name().c_str());
-  std::fflush(stdout);
+  tell_case(std::get<0>(GetParam()));
 }
 
 std::string cut_name(const testing::TestParamInfo<std::tuple<const char*, Scene, Leaves>>& info) {

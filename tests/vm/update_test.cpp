@@ -23,6 +23,7 @@ class Update : public testing::TestWithParam<const char*> {
   void SetUp() override {
     if (!may_mount()) GTEST_SKIP() << "needs root";
   }
+  void TearDown() override { tell_case(GetParam()); }
 };
 
 TEST_P(Update, IsTriedConfirmedAndStays) {
@@ -77,6 +78,7 @@ class BrokenFirmware : public testing::TestWithParam<std::tuple<const char*, Bro
   void SetUp() override {
     if (!may_mount()) GTEST_SKIP() << "needs root";
   }
+  void TearDown() override { tell_case(std::get<0>(GetParam())); }
 };
 
 TEST_P(BrokenFirmware, TheOriginalComesBackWithItsConfiguration) {

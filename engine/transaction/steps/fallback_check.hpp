@@ -28,12 +28,16 @@ class FallbackCheck {
 
  private:
   class PacedSink;
+  [[nodiscard]] std::uint64_t read_permille() const;
   [[nodiscard]] Result<void> read_all(ProgressSink& sink, Helpers helpers);
 
   Device& device_;
   const SlotReading& reading_;
   std::mutex mutex_;
   std::condition_variable changed_;
+  std::uint64_t total_bytes_ = 0;
+  std::uint64_t read_before_ = 0;  ///< of the volumes before
+  std::uint64_t read_bytes_ = 0;
   std::uint64_t staged_permille_ = 0;
   bool is_stopped_ = false;
   std::optional<Result<void>> result_;
