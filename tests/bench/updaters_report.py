@@ -2,7 +2,7 @@
 """Tables and plots of tests/bench/updaters.
 
 Usage: updaters_report.py table FIGURES --about TEXT --command TEXT [--check] [--record]
-       updaters_report.py plot BY_SIZE BY_SHARE --output FOLDER
+       updaters_report.py plot BY_SIZE BY_SHARE --share-size MIB --output FOLDER
 Each line of the figures is one run: NAME=VALUE words as measure_update prints them, contender=NAME and, for plots,
 at=X before them.
 """
@@ -175,8 +175,8 @@ def table(arguments):
 
 def draw(path, title, labels, series):
     """One SVG by gnuplot; `series` is {name: [(x, y)]}."""
-    commands = ["set terminal svg size 860,520 font 'sans,12' background '#ffffff'", f"set output '{path}'",
-                f"set title '{title}'", f"set xlabel '{labels[0]}'", f"set ylabel '{labels[1]}'", "set key left top",
+    commands = ["set terminal svg size 1000,560 font 'sans,12' background '#ffffff'", f"set output '{path}'",
+                f"set title '{title}'", f"set xlabel '{labels[0]}'", f"set ylabel '{labels[1]}'", "set key outside below maxrows 3",
                 "set grid", "set xrange [0:*]", "set yrange [0:*]"]
     data = []
     for number, points in enumerate(series.values()):
@@ -204,8 +204,9 @@ def plot(arguments):
     by_share = collections.defaultdict(list)
     for (share, name), figures in medians(arguments.by_share).items():
         by_share[WHAT[name]].append((float(share), figures["written"] / MIB))
-    draw(os.path.join(arguments.output, "written-against-change.svg"), "Bytes written to the target slot, image of 256 MiB",
-         ("blocks that changed, %", "MiB written"), by_share)
+    draw(os.path.join(arguments.output, "written-against-change.svg"),
+         f"Bytes written to the target slot, image of {arguments.share_size} MiB", ("blocks that changed, %", "MiB written"),
+         by_share)
     return 0
 
 
@@ -222,6 +223,7 @@ def main():
     one = commands.add_parser("plot")
     one.add_argument("by_size")
     one.add_argument("by_share")
+    one.add_argument("--share-size", required=True)
     one.add_argument("--output", required=True)
     one.set_defaults(run=plot)
     arguments = parser.parse_args()
