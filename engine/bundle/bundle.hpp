@@ -55,6 +55,7 @@ class VerifiedManifest {
   [[nodiscard]] const std::vector<Signer>& signers() const;
   [[nodiscard]] const ChunkIndex& index(std::size_t image) const;
   [[nodiscard]] std::uint64_t frames_offset(std::size_t image) const;  ///< of the first frame in the bundle
+  [[nodiscard]] const Member& frames(std::size_t image) const;  ///< all of them, one after the other
   [[nodiscard]] Source& source() const;
 
  private:
@@ -87,13 +88,15 @@ struct Chunk {
 };
 
 /// Hands out the chunks of one image in order: frame read, hashed against the index, only then decompressed, hashed
-/// again. Memory: one frame and one chunk.
+/// again. Tells the source before the first one what it will read. Of a source of unknown size, the header before the
+/// frames and what follows them are checked on the way. Memory: one frame and one chunk.
 class ImageReader {
  public:
   ImageReader(const VerifiedManifest& manifest, std::size_t image, std::size_t first_chunk = 0);
   ImageReader(ImageReader&&) noexcept;
   ~ImageReader();
-  /// Nothing after the last chunk. Errors: corrupt (names chunk and offset), source_unreachable, source_changed.
+  /// Nothing after the last chunk. Errors: corrupt (names chunk and offset), source_unreachable, source_truncated,
+  /// source_changed.
   [[nodiscard]] Result<std::optional<Chunk>> next();
 
  private:

@@ -166,8 +166,12 @@ Result<void> ContainerWriter::finish() {
 Result<void> read_exactly(Source& source, std::uint64_t offset, io::Bytes into) {
   SK_TRY_ASSIGN(const auto got, source.read_at(offset, into));
   if (got == into.size()) return success();
-  return make_error(source.size_bytes() ? Errc::corrupt : Errc::source_truncated,
+  return make_error(source.ends_early(),
                     "the bundle ends at " + std::to_string(offset + got) + " bytes, in the middle of its contents");
+}
+
+Member member_at(std::uint64_t position, const std::string& name, std::uint64_t size_bytes) {
+  return {.name = name, .offset = position + member_header(name, size_bytes).size(), .size_bytes = size_bytes};
 }
 
 Result<Member> expect_member(Source& source, std::uint64_t position, const std::string& name,
@@ -179,11 +183,11 @@ Result<Member> expect_member(Source& source, std::uint64_t position, const std::
     return make_error(Errc::corrupt, "the header of '" + name + "' at offset " + std::to_string(position) +
                                          " is not what the manifest says");
   }
-  Member member{.name = name, .offset = position + expected.size(), .size_bytes = size_bytes};
+  Member member = member_at(position, name, size_bytes);
   const auto total = source.size_bytes();
   if (total && (*total < member.offset || *total - member.offset < size_bytes)) {
-    return make_error(Errc::corrupt, "the bundle has only " + std::to_string(*total) + " bytes; '" + name +
-                                         "' does not fit into it: the file is truncated");
+    return make_error(source.ends_early(), "the bundle has only " + std::to_string(*total) + " bytes; '" + name +
+                                               "' does not fit into it: the file is truncated");
   }
   return member;
 }
