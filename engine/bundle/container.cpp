@@ -69,6 +69,7 @@ struct ReadOrigin {
   std::uint64_t position;
   std::array<std::byte, 4096> buffer{};
   std::optional<Error> failed;
+  bool has_ended = false;
 };
 
 la_ssize_t read_bytes(archive* a, void* context, const void** data) {
@@ -80,6 +81,7 @@ la_ssize_t read_bytes(archive* a, void* context, const void** data) {
     return -1;
   }
   origin->position += got.assume_value();
+  origin->has_ended = got.assume_value() == 0;
   *data = origin->buffer.data();
   return static_cast<la_ssize_t>(got.assume_value());
 }
@@ -93,8 +95,9 @@ Result<std::uint64_t> parse_header(Source& source, std::uint64_t position, const
       archive_read_open(reader.get(), &origin, nullptr, read_bytes, nullptr) != ARCHIVE_OK ||
       archive_read_next_header(reader.get(), &entry) != ARCHIVE_OK) {
     if (origin.failed) return std::move(*origin.failed);
-    return make_error(Errc::corrupt, "the bundle is not a whole pax archive at offset " + std::to_string(position) +
-                                         ", where '" + name + "' should begin: " + text_of(reader.get()));
+    return make_error(origin.has_ended ? source.ends_early() : Errc::corrupt,
+                      "the bundle is not a whole pax archive at offset " + std::to_string(position) + ", where '" +
+                          name + "' should begin: " + text_of(reader.get()));
   }
   const char* found = archive_entry_pathname(entry);
   if (found == nullptr || name != found || archive_entry_filetype(entry) != AE_IFREG ||

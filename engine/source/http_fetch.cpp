@@ -373,6 +373,10 @@ Error changed(const HttpAnswer& answer, const std::string& how) {
                     "the bundle on " + answer.host + " was replaced while it was read: " + how + "; install again");
 }
 
+Error is_empty(const HttpAnswer& answer) {
+  return make_error(Errc::source_truncated, "the file on " + answer.host + " is empty");
+}
+
 constexpr const char* kNoRangesNow =
     "does not send parts of the bundle any more, though it did before; check the server, and whether several stand "
     "behind this name";
@@ -389,7 +393,7 @@ std::optional<Error> HttpFetch::check_answer(Piece& piece, const HttpAnswer& ans
         return changed(answer, *how);
     }
     if (answer.status == 416 && mode_ == Mode::unknown && answer.content_range && answer.content_range->total == 0U) {
-      return make_error(Errc::source_truncated, "the file on " + answer.host + " is empty");
+      return is_empty(answer);
     }
     return unreachable(answer, status_text(answer.status));
   }
@@ -410,6 +414,7 @@ std::optional<Error> HttpFetch::check_first(Piece& piece, const HttpAnswer& answ
     identity_ = answer.identity();
     end_ = identity_.total;
   } else if (answer.status == 200) {
+    if (answer.content_length == 0U) return is_empty(answer);
     mode_ = Mode::stream;
     piece.is_stream = true;
     piece.bytes.shrink_to_fit();

@@ -537,10 +537,13 @@ TEST_F(HttpSource, AShorterPartThanAskedForIsCompletedByAnother) {
 }
 
 TEST_F(HttpSource, AnEmptyFileIsTruncated) {
-  const Serving serving = serve([](const HttpRequest&, const Connection& connection) {
-    connection.send(bare_answer("416 Range Not Satisfiable", "Content-Range: bytes */0\r\n"));
+  const Serving serving = serve([](const HttpRequest& request, const Connection& connection) {
+    connection.send(request.path() == "/whole"
+                        ? whole_answer("")
+                        : bare_answer("416 Range Not Satisfiable", "Content-Range: bytes */0\r\n"));
   });
-  expect_failure(open(), Errc::source_truncated, "empty");
+  expect_failure(open("/part"), Errc::source_truncated, "is empty");
+  expect_failure(open("/whole"), Errc::source_truncated, "is empty");
 }
 
 // ---- redirects, addresses -------------------------------------------------------------------------------------------
