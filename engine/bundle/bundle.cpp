@@ -16,37 +16,6 @@ Result<std::string> read_contents(Source& source, const Member& member) {
   return text;
 }
 
-/// Every member that follows from the manifest, each where it has to be.
-struct Layout {
-  std::vector<Member> indexes;
-  std::vector<Member> frames;
-  std::uint64_t end = 0;
-};
-
-Result<Layout> check_layout(Source& source, const Manifest& manifest, std::uint64_t position) {
-  Layout layout;
-  for (const auto& image : manifest.images) {
-    SK_TRY_ASSIGN(auto member, expect_member(source, position, index_name(image), image.index_bytes));
-    SK_TRY(check_padding(source, member));
-    position = member.padded_end();
-    layout.indexes.push_back(std::move(member));
-  }
-  for (const auto& image : manifest.images) {
-    SK_TRY_ASSIGN(auto member, expect_member(source, position, frames_name(image), image.stored_bytes));
-    // Of a source of unknown size these bytes come later; the reader of the frames gets to them.
-    if (source.size_bytes()) {
-      SK_TRY(check_padding(source, member));
-    }
-    position = member.padded_end();
-    layout.frames.push_back(std::move(member));
-  }
-  layout.end = position;
-  if (source.size_bytes()) {
-    SK_TRY(check_end(source, position));
-  }
-  return layout;
-}
-
 Result<ChunkIndex> read_index(Source& source, const Image& image, const Member& member) {
   if (image.encrypted) {
     return make_error(Errc::unsupported, "the image for volume '" + image.volume + "' is encrypted");
@@ -57,6 +26,42 @@ Result<ChunkIndex> read_index(Source& source, const Image& image, const Member& 
     return make_error(Errc::corrupt, "the chunk index of volume '" + image.volume + "' does not match the manifest");
   }
   return with_context(parse_chunk_index(bytes, image.plain_bytes, image.stored_bytes), "volume " + image.volume);
+}
+
+/// Every member that follows from the manifest, each where it has to be, and the indexes in it.
+struct Layout {
+  std::vector<Member> index_members;
+  std::vector<ChunkIndex> indexes;
+  std::vector<Member> frames;
+  std::uint64_t end = 0;
+};
+
+/// Reads front to back and nothing twice: a source may be a stream.
+Result<Layout> read_layout(Source& source, const Manifest& manifest, std::uint64_t position) {
+  Layout layout;
+  for (const auto& image : manifest.images) {
+    SK_TRY_ASSIGN(auto member, expect_member(source, position, index_name(image), image.index_bytes));
+    SK_TRY_ASSIGN(auto index, read_index(source, image, member));
+    SK_TRY(check_padding(source, member));
+    position = member.padded_end();
+    layout.index_members.push_back(std::move(member));
+    layout.indexes.push_back(std::move(index));
+  }
+  for (const auto& image : manifest.images) {
+    // Of a source of unknown size these bytes come later; the reader of the frames gets to them.
+    Member member = member_at(position, frames_name(image), image.stored_bytes);
+    if (source.size_bytes()) {
+      SK_TRY(expect_member(source, position, frames_name(image), image.stored_bytes));
+      SK_TRY(check_padding(source, member));
+    }
+    position = member.padded_end();
+    layout.frames.push_back(std::move(member));
+  }
+  layout.end = position;
+  if (source.size_bytes()) {
+    SK_TRY(check_end(source, position));
+  }
+  return layout;
 }
 
 }  // namespace
@@ -98,7 +103,6 @@ struct VerifiedManifest::State {
   Manifest manifest;
   Sha256 digest;
   std::vector<Signer> signers;
-  std::vector<ChunkIndex> indexes;
   Layout layout;
 };
 
@@ -110,8 +114,9 @@ const Manifest& VerifiedManifest::manifest() const { return state_->manifest; }
 const Sha256& VerifiedManifest::digest() const { return state_->digest; }
 const std::string& VerifiedManifest::text() const { return state_->text; }
 const std::vector<Signer>& VerifiedManifest::signers() const { return state_->signers; }
-const ChunkIndex& VerifiedManifest::index(std::size_t image) const { return state_->indexes[image]; }
-std::uint64_t VerifiedManifest::frames_offset(std::size_t image) const { return state_->layout.frames[image].offset; }
+const ChunkIndex& VerifiedManifest::index(std::size_t image) const { return state_->layout.indexes[image]; }
+std::uint64_t VerifiedManifest::frames_offset(std::size_t image) const { return frames(image).offset; }
+const Member& VerifiedManifest::frames(std::size_t image) const { return state_->layout.frames[image]; }
 Source& VerifiedManifest::source() const { return *state_->source; }
 
 Result<VerifiedManifest> verify_bundle(Bundle bundle, const TrustPolicy& policy) {
@@ -123,11 +128,7 @@ Result<VerifiedManifest> verify_bundle(Bundle bundle, const TrustPolicy& policy)
     SK_TRY_ASSIGN(state->signers, verify_manifest_signature(state->text, bundle.state_->signature, policy));
     SK_TRY_ASSIGN(state->manifest, parse_manifest(state->text));
     const std::uint64_t position = bundle.state_->signature_member.padded_end();
-    SK_TRY_ASSIGN(state->layout, check_layout(*state->source, state->manifest, position));
-    for (std::size_t i = 0; i < state->manifest.images.size(); ++i) {
-      SK_TRY_ASSIGN(auto index, read_index(*state->source, state->manifest.images[i], state->layout.indexes[i]));
-      state->indexes.push_back(std::move(index));
-    }
+    SK_TRY_ASSIGN(state->layout, read_layout(*state->source, state->manifest, position));
     return success();
   };
   SK_TRY(with_context(verify(), state->source->name()));
@@ -141,12 +142,9 @@ Result<Inspection> inspect_bundle_contents(Bundle& bundle) {
   const auto inspect = [&]() -> Result<void> {
     SK_TRY_ASSIGN(inspection.manifest, parse_manifest(state.manifest));
     SK_TRY_ASSIGN(const auto layout,
-                  check_layout(*state.source, inspection.manifest, state.signature_member.padded_end()));
-    for (std::size_t i = 0; i < inspection.manifest.images.size(); ++i) {
-      SK_TRY(read_index(*state.source, inspection.manifest.images[i], layout.indexes[i]));
-    }
+                  read_layout(*state.source, inspection.manifest, state.signature_member.padded_end()));
     inspection.members = {state.manifest_member, state.signature_member};
-    inspection.members.insert(inspection.members.end(), layout.indexes.begin(), layout.indexes.end());
+    inspection.members.insert(inspection.members.end(), layout.index_members.begin(), layout.index_members.end());
     inspection.members.insert(inspection.members.end(), layout.frames.begin(), layout.frames.end());
     inspection.size_bytes = layout.end + kContainerEndBytes;
     return success();

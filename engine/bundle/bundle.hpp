@@ -56,6 +56,7 @@ class VerifiedManifest {
   [[nodiscard]] const std::vector<Signer>& signers() const;
   [[nodiscard]] const ChunkIndex& index(std::size_t image) const;
   [[nodiscard]] std::uint64_t frames_offset(std::size_t image) const;  ///< of the first frame in the bundle
+  [[nodiscard]] const Member& frames(std::size_t image) const;         ///< all of them, one after the other
   [[nodiscard]] Source& source() const;
 
  private:
@@ -88,14 +89,16 @@ struct Chunk {
 };
 
 /// Hands out the chunks of one image in order: frame read, hashed against the index, only then decompressed, hashed
-/// again. Helpers do so ahead of the caller; the source is read by one thread at a time, in order. Memory: one frame
-/// and one chunk, with helpers as many as fit into 6 MiB.
+/// again. Tells the source before the first one what it will read, and reads it in the thread that calls; helpers
+/// unpack ahead. Of a source of unknown size, the header before the frames and what follows them are checked on the
+/// way. Memory: one frame and one chunk, with helpers as many as fit into 6 MiB.
 class ImageReader {
  public:
   ImageReader(const VerifiedManifest& manifest, std::size_t image, std::size_t first_chunk = 0, Helpers helpers = 0);
   ImageReader(ImageReader&&) noexcept;
   ~ImageReader();
-  /// Nothing after the last chunk. Errors: corrupt (names chunk and offset), source_unreachable, source_changed.
+  /// Nothing after the last chunk. Errors: corrupt (names chunk and offset), source_unreachable, source_truncated,
+  /// source_changed.
   [[nodiscard]] Result<std::optional<Chunk>> next();
 
  private:

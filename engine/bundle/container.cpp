@@ -69,6 +69,7 @@ struct ReadOrigin {
   std::uint64_t position;
   std::array<std::byte, 4096> buffer{};
   std::optional<Error> failed;
+  bool has_ended = false;
 };
 
 la_ssize_t read_bytes(archive* a, void* context, const void** data) {
@@ -80,6 +81,7 @@ la_ssize_t read_bytes(archive* a, void* context, const void** data) {
     return -1;
   }
   origin->position += got.assume_value();
+  origin->has_ended = got.assume_value() == 0;
   *data = origin->buffer.data();
   return static_cast<la_ssize_t>(got.assume_value());
 }
@@ -93,8 +95,9 @@ Result<std::uint64_t> parse_header(Source& source, std::uint64_t position, const
       archive_read_open(reader.get(), &origin, nullptr, read_bytes, nullptr) != ARCHIVE_OK ||
       archive_read_next_header(reader.get(), &entry) != ARCHIVE_OK) {
     if (origin.failed) return std::move(*origin.failed);
-    return make_error(Errc::corrupt, "the bundle is not a whole pax archive at offset " + std::to_string(position) +
-                                         ", where '" + name + "' should begin: " + text_of(reader.get()));
+    return make_error(origin.has_ended ? source.ends_early() : Errc::corrupt,
+                      "the bundle is not a whole pax archive at offset " + std::to_string(position) + ", where '" +
+                          name + "' should begin: " + text_of(reader.get()));
   }
   const char* found = archive_entry_pathname(entry);
   if (found == nullptr || name != found || archive_entry_filetype(entry) != AE_IFREG ||
@@ -166,8 +169,12 @@ Result<void> ContainerWriter::finish() {
 Result<void> read_exactly(Source& source, std::uint64_t offset, io::Bytes into) {
   SK_TRY_ASSIGN(const auto got, source.read_at(offset, into));
   if (got == into.size()) return success();
-  return make_error(source.size_bytes() ? Errc::corrupt : Errc::source_truncated,
+  return make_error(source.ends_early(),
                     "the bundle ends at " + std::to_string(offset + got) + " bytes, in the middle of its contents");
+}
+
+Member member_at(std::uint64_t position, const std::string& name, std::uint64_t size_bytes) {
+  return {.name = name, .offset = position + member_header(name, size_bytes).size(), .size_bytes = size_bytes};
 }
 
 Result<Member> expect_member(Source& source, std::uint64_t position, const std::string& name,
@@ -179,11 +186,11 @@ Result<Member> expect_member(Source& source, std::uint64_t position, const std::
     return make_error(Errc::corrupt, "the header of '" + name + "' at offset " + std::to_string(position) +
                                          " is not what the manifest says");
   }
-  Member member{.name = name, .offset = position + expected.size(), .size_bytes = size_bytes};
+  Member member = member_at(position, name, size_bytes);
   const auto total = source.size_bytes();
   if (total && (*total < member.offset || *total - member.offset < size_bytes)) {
-    return make_error(Errc::corrupt, "the bundle has only " + std::to_string(*total) + " bytes; '" + name +
-                                         "' does not fit into it: the file is truncated");
+    return make_error(source.ends_early(), "the bundle has only " + std::to_string(*total) + " bytes; '" + name +
+                                               "' does not fit into it: the file is truncated");
   }
   return member;
 }

@@ -35,6 +35,9 @@ struct Member {
 /// are part of the bundle's format and do not depend on the version of libarchive.
 [[nodiscard]] std::string member_header(std::string_view name, std::uint64_t size_bytes);
 
+/// The member of this name and size whose header begins at `position`, without a look at it.
+[[nodiscard]] Member member_at(std::uint64_t position, const std::string& name, std::uint64_t size_bytes);
+
 /// Reads the member whose header begins at `position`: a regular file of this name, at most `size_max_bytes` long.
 /// Errors: corrupt (another member, a damaged header), source_unreachable.
 [[nodiscard]] Result<Member> read_member(Source& source, std::uint64_t position, const std::string& name,
@@ -50,7 +53,7 @@ struct Member {
 /// The container ends at `position` with two zero blocks, and the source with it. Errors: corrupt.
 [[nodiscard]] Result<void> check_end(Source& source, std::uint64_t position);
 
-/// Fills `into` or fails: a source that ends early is corrupt when its size is known, else source_truncated.
+/// Fills `into` or fails with the source's `ends_early`: corrupt for a local file, source_truncated for a line.
 [[nodiscard]] Result<void> read_exactly(Source& source, std::uint64_t offset, io::Bytes into);
 
 /// Writes a container front to back.

@@ -74,7 +74,14 @@ Result<void> unpack(const ChunkRow& wanted, Place& place, FrameDecoder& decoder)
 
 /// Points into the verified manifest's own state, which stays where it is when the VerifiedManifest is moved.
 struct ImageReader::State {
-  State(Source& from, const std::vector<ChunkRow>& index, Position first, Helpers helpers);
+  /// Which frames, of which container.
+  struct Frames {
+    Source& source;
+    const Member& member;  ///< all of them, one after the other
+    bool is_last;          ///< member of the container
+    const std::vector<ChunkRow>& rows;
+  };
+  State(Frames frames, std::size_t first_chunk, Helpers helpers);
   State(const State&) = delete;
   State& operator=(const State&) = delete;
   ~State();
@@ -82,29 +89,40 @@ struct ImageReader::State {
   Result<std::optional<Chunk>> next();
 
  private:
-  [[nodiscard]] Result<void> read_frame(Place& place) const;
-  [[nodiscard]] Result<void> fill(Place& place, FrameDecoder& decoder) const;
+  [[nodiscard]] Result<void> begin();
+  [[nodiscard]] Result<void> end();
+  [[nodiscard]] bool can_read() const;
+  [[nodiscard]] Result<void> read_next();
+  [[nodiscard]] Result<void> unpack_here(Place& place);
   [[nodiscard]] std::string where(const Position& position) const;
+  [[nodiscard]] Place& place_of(std::size_t row) { return places_[row % places_.size()]; }
   void work();
 
-  Source& source_;
-  const std::vector<ChunkRow>& rows_;
+  const Frames frames_;
   std::vector<Place> places_;
   FrameDecoder decoder_{};
+  // The caller's alone.
+  Position to_read_;
+  Position to_give_out_;
+  bool has_begun_ = false;
+  bool has_ended_ = false;
+  Result<void> read_ = success();  ///< after an error nothing more is read
 
-  std::mutex reading_;  ///< frames are read one after the other, in order; taken before `mutex_`
   std::mutex mutex_;
   std::condition_variable changed_;
-  Position to_unpack_;
-  Position to_give_out_;
-  bool has_given_out_ = false;  ///< the caller still looks at the chunk before
+  std::size_t read_up_to_ = 0;  ///< row; what lies before may be unpacked
+  std::size_t to_unpack_ = 0;   ///< row
   bool is_ending_ = false;
   std::vector<std::jthread> threads_;
 };
 
-ImageReader::State::State(Source& from, const std::vector<ChunkRow>& index, Position first, Helpers helpers)
-    : source_(from), rows_(index), to_unpack_(first), to_give_out_(first) {
-  const Longest longest = longest_of(rows_);
+ImageReader::State::State(Frames frames, std::size_t first_chunk, Helpers helpers) : frames_(frames) {
+  SK_INVARIANT(first_chunk <= frames_.rows.size());
+  to_read_.frame_offset = frames_.member.offset;
+  while (to_read_.row < first_chunk) to_read_.step_over(frames_.rows[to_read_.row]);
+  to_give_out_ = to_read_;
+  read_up_to_ = to_unpack_ = first_chunk;
+  const Longest longest = longest_of(frames_.rows);
   const std::uint64_t place_bytes = std::max<std::uint64_t>(longest.frame_bytes + longest.plain_bytes, 1);
   const std::size_t wanted = helpers == 0 ? 1 : std::max<std::size_t>(helpers * kPlacesPerHelper, 2);
   const auto count = static_cast<std::size_t>(std::clamp<std::uint64_t>(kRingMaxBytes / place_bytes, 1, wanted));
@@ -124,69 +142,99 @@ ImageReader::State::~State() {
 }
 
 std::string ImageReader::State::where(const Position& position) const {
-  return source_.name() + ": chunk " + std::to_string(position.row) + " at offset " + std::to_string(position.offset) +
-         " of the image";
+  return frames_.source.name() + ": chunk " + std::to_string(position.row) + " at offset " +
+         std::to_string(position.offset) + " of the image";
 }
 
-Result<void> ImageReader::State::read_frame(Place& place) const {
-  const ChunkRow& row = rows_[place.position.row];
-  if (is_zero_run(row)) return success();
-  return with_context(
-      read_exactly(source_, place.position.frame_offset, io::Bytes(place.frame).first(row.stored_bytes)),
-      where(place.position));
+Result<void> ImageReader::State::begin() {
+  // Only now: another reader may have been in use since this one was made.
+  has_begun_ = true;
+  std::vector<ByteRange> wanted;
+  std::uint64_t position = to_read_.frame_offset;
+  for (std::size_t i = to_read_.row; i < frames_.rows.size(); position += frames_.rows[i++].stored_bytes) {
+    if (frames_.rows[i].stored_bytes == 0) continue;
+    if (wanted.empty() || wanted.back().end != position) wanted.push_back({position, position});
+    wanted.back().end += frames_.rows[i].stored_bytes;
+  }
+  frames_.source.expect(std::move(wanted));
+  if (frames_.source.size_bytes() || to_read_.row != 0) return success();
+  const Member& member = frames_.member;
+  const std::uint64_t header = member.offset - member_header(member.name, member.size_bytes).size();
+  SK_TRY(expect_member(frames_.source, header, member.name, member.size_bytes));
+  return success();
 }
 
-Result<void> ImageReader::State::fill(Place& place, FrameDecoder& decoder) const {
-  const ChunkRow& row = rows_[place.position.row];
-  if (is_zero_run(row)) return success();
-  return with_context(unpack(row, place, decoder), where(place.position));
+Result<void> ImageReader::State::end() {
+  has_ended_ = true;
+  if (frames_.source.size_bytes()) return success();
+  SK_TRY(check_padding(frames_.source, frames_.member));
+  return frames_.is_last ? check_end(frames_.source, frames_.member.padded_end()) : success();
+}
+
+/// The place of the chunk that was given out last is free again when the caller asks for the next one.
+bool ImageReader::State::can_read() const {
+  return to_read_.row < frames_.rows.size() && to_read_.row - to_give_out_.row < places_.size();
+}
+
+Result<void> ImageReader::State::read_next() {
+  const ChunkRow& row = frames_.rows[to_read_.row];
+  Place& place = place_of(to_read_.row);
+  place.position = to_read_;
+  place.is_ready = is_zero_run(row);
+  place.result = success();
+  if (!place.is_ready) {
+    SK_TRY(with_context(
+        read_exactly(frames_.source, to_read_.frame_offset, io::Bytes(place.frame).first(row.stored_bytes)),
+        where(to_read_)));
+  }
+  to_read_.step_over(row);
+  const std::lock_guard lock(mutex_);
+  read_up_to_ = to_read_.row;
+  changed_.notify_all();
+  return success();
 }
 
 void ImageReader::State::work() {
   FrameDecoder decoder;
+  std::unique_lock lock(mutex_);
   for (;;) {
-    std::unique_lock reading(reading_);
-    Place* place = nullptr;
-    {
-      std::unique_lock lock(mutex_);
-      changed_.wait(lock, [this] {
-        const std::size_t taken = to_unpack_.row - to_give_out_.row + (has_given_out_ ? 1 : 0);
-        return is_ending_ || to_unpack_.row == rows_.size() || taken < places_.size();
-      });
-      if (is_ending_ || to_unpack_.row == rows_.size()) return;
-      place = &places_[to_unpack_.row % places_.size()];
-      place->position = to_unpack_;
-      place->is_ready = false;
-      to_unpack_.step_over(rows_[to_unpack_.row]);
-    }
-    place->result = read_frame(*place);
-    const bool can_go_on = place->result.has_value();
-    reading.unlock();
-    if (can_go_on) place->result = fill(*place, decoder);
-    const std::lock_guard lock(mutex_);
-    place->is_ready = true;
-    // Behind what cannot be read nothing is given out.
-    if (!place->result.has_value()) is_ending_ = true;
+    changed_.wait(lock, [this] { return is_ending_ || to_unpack_ < read_up_to_; });
+    if (is_ending_) return;
+    Place& place = place_of(to_unpack_);
+    const ChunkRow& row = frames_.rows[to_unpack_++];
+    if (place.is_ready) continue;
+    lock.unlock();
+    Result<void> result = unpack(row, place, decoder);
+    lock.lock();
+    place.result = std::move(result);
+    place.is_ready = true;
     changed_.notify_all();
   }
 }
 
+Result<void> ImageReader::State::unpack_here(Place& place) {
+  if (place.is_ready) return success();
+  place.is_ready = true;
+  return unpack(frames_.rows[place.position.row], place, decoder_);
+}
+
 Result<std::optional<Chunk>> ImageReader::State::next() {
-  std::unique_lock lock(mutex_);
-  has_given_out_ = false;
-  if (to_give_out_.row == rows_.size()) return std::optional<Chunk>{};
-  Place& place = places_[to_give_out_.row % places_.size()];
-  if (threads_.empty()) {
-    place.position = to_give_out_;
-    SK_TRY(read_frame(place));
-    SK_TRY(fill(place, decoder_));
-  } else {
-    changed_.notify_all();  // a place is free again
-    // One that a helper gave up before it is looked at by nobody: the error lies in a place before it.
-    changed_.wait(lock, [&] { return place.is_ready && place.position.row == to_give_out_.row; });
-    SK_TRY(place.result);
+  if (!has_begun_) SK_TRY(with_context(begin(), frames_.source.name()));
+  if (to_give_out_.row == frames_.rows.size()) {
+    if (!has_ended_) SK_TRY(with_context(end(), frames_.source.name()));
+    return std::optional<Chunk>{};
   }
-  const ChunkRow& row = rows_[to_give_out_.row];
+  while (read_.has_value() && can_read()) read_ = read_next();
+  if (to_read_.row == to_give_out_.row) return read_.as_failure();  // what was read before it was given out first
+  Place& place = place_of(to_give_out_.row);
+  if (threads_.empty()) {
+    SK_TRY(with_context(unpack_here(place), where(place.position)));
+  } else {
+    std::unique_lock lock(mutex_);
+    changed_.wait(lock, [&] { return place.is_ready; });
+    SK_TRY(with_context(place.result, where(place.position)));
+  }
+  const ChunkRow& row = frames_.rows[to_give_out_.row];
   Chunk chunk{.number = to_give_out_.row,
               .offset = to_give_out_.offset,
               .plain_bytes = row.plain_bytes,
@@ -194,18 +242,15 @@ Result<std::optional<Chunk>> ImageReader::State::next() {
               .data = {}};
   if (!chunk.zeros) chunk.data = io::ConstBytes(place.plain).first(static_cast<std::size_t>(row.plain_bytes));
   to_give_out_.step_over(row);
-  has_given_out_ = true;
   return std::optional{chunk};
 }
 
-ImageReader::ImageReader(const VerifiedManifest& manifest, std::size_t image, std::size_t first_chunk,
-                         Helpers helpers) {
-  const std::vector<ChunkRow>& rows = manifest.index(image).rows;
-  SK_INVARIANT(first_chunk <= rows.size());
-  Position first{.row = 0, .frame_offset = manifest.frames_offset(image), .offset = 0};
-  while (first.row < first_chunk) first.step_over(rows[first.row]);
-  state_ = std::make_unique<State>(manifest.source(), rows, first, helpers);
-}
+ImageReader::ImageReader(const VerifiedManifest& manifest, std::size_t image, std::size_t first_chunk, Helpers helpers)
+    : state_(std::make_unique<State>(State::Frames{.source = manifest.source(),
+                                                   .member = manifest.frames(image),
+                                                   .is_last = image + 1 == manifest.manifest().images.size(),
+                                                   .rows = manifest.index(image).rows},
+                                     first_chunk, helpers)) {}
 ImageReader::ImageReader(ImageReader&&) noexcept = default;
 ImageReader::~ImageReader() = default;
 

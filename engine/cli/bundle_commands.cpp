@@ -123,6 +123,7 @@ Result<CommandResult> create(const Surroundings& surroundings, const Arguments& 
 struct Anchors {
   std::optional<bundle::TrustPolicy> policy;
   std::string reason;  ///< why there are none
+  SourceSettings source = {};
 };
 
 // On a machine that is no device there is no configuration, and so nobody to trust.
@@ -138,12 +139,20 @@ Result<Anchors> find_anchors(const Surroundings& surroundings, const Arguments& 
                                      .origin = configuration.trust_anchors,
                                      .signatures_required = configuration.signatures_required,
                                      .now = surroundings.host.now()},
-                 ""};
+                 "", configuration.source};
+}
+
+Result<std::unique_ptr<Source>> open_location(const Surroundings& surroundings, const Arguments& arguments,
+                                              const Anchors& anchors) {
+  Reporter& reporter = surroundings.reporter;
+  const SourceCalls calls{.check_cancelled = [&reporter] { return reporter.check_cancelled(); },
+                          .notice = [&reporter](std::string_view text) { reporter.notice(text); }};
+  return open_source(surroundings.storage, arguments.bundle, anchors.source, calls);
 }
 
 Result<CommandResult> show(const Surroundings& surroundings, const Arguments& arguments) {
   SK_TRY_ASSIGN(const auto anchors, find_anchors(surroundings, arguments));
-  SK_TRY_ASSIGN(auto source, open_source(surroundings.storage, arguments.bundle));
+  SK_TRY_ASSIGN(auto source, open_location(surroundings, arguments, anchors));
   SK_TRY_ASSIGN(auto opened, bundle::open_bundle(std::move(source)));
   SK_TRY_ASSIGN(const auto inspection, bundle::inspect_bundle_contents(opened));
 
@@ -216,7 +225,7 @@ Result<std::unique_ptr<io::Directory>> open_output_directory(io::Storage& storag
 Result<CommandResult> extract(const Surroundings& surroundings, const Arguments& arguments) {
   SK_TRY_ASSIGN(const auto anchors, find_anchors(surroundings, arguments));
   if (!anchors.policy) return make_error(Errc::config, anchors.reason);
-  SK_TRY_ASSIGN(auto source, open_source(surroundings.storage, arguments.bundle));
+  SK_TRY_ASSIGN(auto source, open_location(surroundings, arguments, anchors));
   SK_TRY_ASSIGN(auto opened, bundle::open_bundle(std::move(source)));
   SK_TRY_ASSIGN(const auto manifest, bundle::verify_bundle(std::move(opened), *anchors.policy));
   SK_TRY_ASSIGN(const std::size_t image, find_image(manifest.manifest(), arguments.volume));

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "engine/source/source_settings.hpp"
 #include "partitions/io/storage.hpp"
 #include "partitions/permanent/classes.hpp"
 #include "partitions/slot_table.hpp"
@@ -52,6 +53,8 @@ struct Configuration {
   bool health_allow_empty = false;
 
   std::string hooks_directory = "/etc/slotkeeper/hooks.d";
+
+  SourceSettings source;
 };
 
 /// Parses text. Errors: config with "FILE:LINE: KEY: why", not_supported_yet.

@@ -22,6 +22,10 @@ constexpr std::int64_t kSignaturesMax = 9;
 constexpr milliseconds kStormProbeMax{60'000};  // it delays every update
 constexpr milliseconds kTrialMax{24 * 3'600'000};
 constexpr std::size_t kClassesMax = 64;
+constexpr std::uint64_t kMaxRateMinBytes = 16ull << 10;  // slower than this a line counts as dead now and then
+constexpr std::uint64_t kMaxRateMaxBytes = 1ull << 40;
+constexpr milliseconds kSourceTimeoutMax{600'000};
+constexpr std::int64_t kRetriesMax = 100;
 
 // Moves a value that was given; leaves the default otherwise.
 template <class T, class U>
@@ -249,12 +253,39 @@ Result<void> read_hooks(const TomlTable& document, Configuration& configuration)
   return success();
 }
 
+Result<void> read_source(const TomlTable& document, Configuration& configuration) {
+  SK_TRY_ASSIGN(const auto source, document.table("source"));
+  if (!source) return success();
+  SourceSettings& settings = configuration.source;
+  SK_TRY(source->check_keys({"ca", "client-certificate", "client-key", "proxy", "max-rate", "timeout", "retries"}));
+  SK_TRY_ASSIGN(auto ca, source->path("ca"));
+  take(settings.ca, ca);
+  SK_TRY_ASSIGN(auto certificate, source->path("client-certificate"));
+  SK_TRY_ASSIGN(auto key, source->path("client-key"));
+  if (certificate && !key) return source->wrong("client-key", "is missing; source.client-certificate needs it");
+  if (key && !certificate) return source->wrong("client-certificate", "is missing; source.client-key needs it");
+  take(settings.client_certificate, certificate);
+  take(settings.client_key, key);
+  SK_TRY_ASSIGN(auto proxy, source->string("proxy"));
+  if (proxy && !proxy->starts_with("http://") && !proxy->starts_with("https://"))
+    return source->wrong("proxy", "must begin with http:// or https://, as in \"http://proxy.example:3128\"");
+  take(settings.proxy, proxy);
+  SK_TRY_ASSIGN(auto max_rate, source->size_bytes("max-rate", kMaxRateMinBytes, kMaxRateMaxBytes));
+  take(settings.max_rate, max_rate);
+  SK_TRY_ASSIGN(auto timeout, source->duration("timeout", milliseconds(1000), kSourceTimeoutMax));
+  take(settings.timeout, timeout);
+  SK_TRY_ASSIGN(auto retries, source->integer("retries", 0, kRetriesMax));
+  take(settings.retries, retries);
+  return success();
+}
+
 }  // namespace
 
 Result<Configuration> parse_configuration(std::string_view text, const std::string& file_name) {
   SK_TRY_ASSIGN(const TomlValue root, parse_toml(text, file_name));
   const TomlTable document(root, file_name, "");
-  SK_TRY(document.check_keys({"device", "state", "slots", "volumes", "boot", "permanent", "trust", "health", "hooks"}));
+  SK_TRY(document.check_keys(
+      {"device", "state", "slots", "volumes", "boot", "permanent", "trust", "health", "hooks", "source"}));
   Configuration configuration;
   configuration.path = file_name;
   SK_TRY(read_device(document, configuration));
@@ -266,6 +297,7 @@ Result<Configuration> parse_configuration(std::string_view text, const std::stri
   SK_TRY(read_trust(document, configuration));
   SK_TRY(read_health(document, configuration));
   SK_TRY(read_hooks(document, configuration));
+  SK_TRY(read_source(document, configuration));
   return configuration;
 }
 

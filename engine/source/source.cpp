@@ -1,5 +1,8 @@
 #include "engine/source/source.hpp"
 
+#include "engine/source/http_source.hpp"
+#include "engine/source/location.hpp"
+
 namespace slotkeeper {
 namespace {
 
@@ -50,10 +53,9 @@ Result<std::unique_ptr<Source>> open_file_source(io::Storage& storage, const std
   return source;
 }
 
-Result<std::unique_ptr<Source>> open_source(io::Storage& storage, const std::string& location) {
-  if (location.starts_with("http://") || location.starts_with("https://")) {
-    return make_error(Errc::not_supported_yet, "bundles from a URL (" + location + ")");
-  }
+Result<std::unique_ptr<Source>> open_source(io::Storage& storage, const std::string& location,
+                                            const SourceSettings& settings, SourceCalls calls) {
+  if (is_url(location)) return open_http_source(storage, location, settings, std::move(calls));
   return open_file_source(storage, location);
 }
 

@@ -23,7 +23,9 @@ struct WorkAhead {
   std::uint64_t protected_bytes = 0;  ///< configuration and state: read for checksums, snapshot and check; written to
                                       ///< the snapshot and as reserve
   std::uint64_t compacted_bytes = 0;  ///< read, and at most as many written
-  std::optional<std::uint64_t> read_bytes_per_s = {};  ///< as measured, through SHA-256
+  std::optional<std::uint64_t> read_bytes_per_s = {};   ///< as measured, through SHA-256
+  std::uint64_t fetched_bytes = 0;                      ///< over a line of which nothing but a limit is known
+  std::optional<std::uint64_t> fetch_bytes_per_s = {};  ///< that limit
 };
 
 /// From the gates to the switch, rounded up to seconds.

@@ -13,7 +13,10 @@ constexpr std::size_t kAnchorsMaxBytes = 1 << 20;
 
 Result<bundle::Bundle> open_bundle_at(Device& device, const std::string& location) {
   device.phase = Phase::open;
-  SK_TRY_ASSIGN(auto source, open_source(device.storage(), location));
+  // The sink is asked for anew each time: from the compaction on a watch stands before it.
+  const SourceCalls calls{.check_cancelled = [&device] { return device.sink().check_cancelled(); },
+                          .notice = [&device](std::string_view text) { device.sink().notice(text); }};
+  SK_TRY_ASSIGN(auto source, open_source(device.storage(), location, device.configuration().source, calls));
   return bundle::open_bundle(std::move(source));
 }
 

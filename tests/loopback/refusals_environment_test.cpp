@@ -144,12 +144,6 @@ TEST(RefusesEnvironment, AKernelCommandLineThatContradictsTheOption) {
 INSTANTIATE_TEST_SUITE_P(
     NotYet, Refuses,
     testing::Values(
-        Refusal{"HttpSource",
-                with_command({"install", "http://127.0.0.1:9/update.skb"}),
-                2,
-                "not-supported-yet",
-                "http",
-                {}},
         Refusal{"QuarantineList", with_command({"quarantine", "list"}), 2, "not-supported-yet", "quarantine", {}},
         Refusal{"QuarantineClear", with_command({"quarantine", "clear"}), 2, "not-supported-yet", "quarantine", {}},
         Refusal{"RevocationList",

@@ -103,6 +103,12 @@ INSTANTIATE_TEST_SUITE_P(
                 "source-unreachable",
                 "/nonexistent/update.skb",
                 {}},
+        Refusal{"NobodyListens",
+                with_command({"install", "http://127.0.0.1:9/update.skb"}),
+                8,
+                "source-unreachable",
+                "no connection to 127.0.0.1.*check the network",
+                {}},
         Refusal{"FolderAsBundle", with_command({"install", "/"}), 8, "source-unreachable", ".", {}}),
     name_of_refusal);
 

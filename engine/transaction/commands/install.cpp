@@ -1,3 +1,4 @@
+#include "engine/source/location.hpp"
 #include "engine/transaction/actions.hpp"
 #include "engine/transaction/commands/commands.hpp"
 #include "engine/transaction/compacting.hpp"
@@ -57,7 +58,8 @@ CommandResult run_install(Device& device, const InstallRequest& request) {
     const int status = info(error.code).exit_status;
     if (status == 3 || status == 4) {
       const Failure why{error, device.phase};
-      auto noted = device.add_history_without_transaction(outcome_for(error.code, false), why, request.location);
+      auto noted = device.add_history_without_transaction(outcome_for(error.code, false), why,
+                                                          printable_location(request.location));
       if (!noted.has_value()) device.sink().notice("the history could not be written: " + noted.assume_error().message);
     }
     return failure(device, std::move(error), false);

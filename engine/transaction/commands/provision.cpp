@@ -23,7 +23,9 @@ Result<SlotBaseline> adopt(EngineSettings& settings, const Slot& slot) {
 
 /// The baseline that the factory bundle gives, after checking that the slot holds it.
 Result<SlotBaseline> from_factory(EngineSettings& settings, const Slot& slot, const std::string& location) {
-  SK_TRY_ASSIGN(auto source, open_source(settings.storage, location));
+  const SourceCalls calls{.check_cancelled = [&settings] { return settings.sink.check_cancelled(); },
+                          .notice = [&settings](std::string_view text) { settings.sink.notice(text); }};
+  SK_TRY_ASSIGN(auto source, open_source(settings.storage, location, settings.configuration.source, calls));
   SK_TRY_ASSIGN(auto bundle, bundle::open_bundle(std::move(source)));
   SK_TRY_ASSIGN(const auto policy, trust_policy(settings));
   SK_TRY_ASSIGN(const auto verified, bundle::verify_bundle(std::move(bundle), policy));

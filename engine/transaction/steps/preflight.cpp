@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "engine/source/location.hpp"
 #include "engine/transaction/compacting.hpp"
 #include "engine/transaction/expected_duration.hpp"
 #include "engine/transaction/steps/preflight_gates.hpp"
@@ -88,7 +89,7 @@ Result<FallbackFinding> fallback_while_probing(Device& device, io::Directory& ro
   return finding;
 }
 
-permanent::Forecast make_forecast_of(const Device& device, const bundle::Manifest& manifest,
+permanent::Forecast make_forecast_of(const Device& device, const bundle::VerifiedManifest& verified,
                                      const PreflightReport& report, const FallbackFinding& fallback,
                                      const io::SpaceFacts& space, std::optional<std::uint64_t> reserved_bytes) {
   const Configuration& configuration = device.configuration();
@@ -97,7 +98,11 @@ permanent::Forecast make_forecast_of(const Device& device, const bundle::Manifes
                  .protected_bytes = permanent::rollback_reserve_of(report.inventory(), space.block_bytes).bytes,
                  .compacted_bytes = 0,
                  .read_bytes_per_s = fallback.read_bytes_per_s};
-  for (const auto& image : manifest.images) work.image_bytes += image.plain_bytes;
+  if (is_url(verified.source().name())) work.fetch_bytes_per_s = configuration.source.max_rate;
+  for (const auto& image : verified.manifest().images) {
+    work.image_bytes += image.plain_bytes;
+    work.fetched_bytes += image.stored_bytes;
+  }
   for (const auto& action : report.compaction.actions) {
     if (action.kind == permanent::CompactionAction::Kind::remove_disposable) continue;
     work.compacted_bytes += report.compaction.file(action).status.size_bytes;
@@ -191,7 +196,7 @@ Result<PreflightReport> examine(Device& device, const bundle::VerifiedManifest& 
   SK_TRY_ASSIGN(const auto space, root->space());
   SK_TRY(root->close());
   SK_TRY_ASSIGN(const auto reserved, permanent::bytes_kept_back(device.storage(), configuration.permanent_path));
-  report.forecast = make_forecast_of(device, manifest.manifest(), report, fallback, space, reserved);
+  report.forecast = make_forecast_of(device, manifest, report, fallback, space, reserved);
   report.advice = permanent::advise(report.forecast, configuration.classes, report.compaction);
   report.gates = report.forecast.gates;
   report.gates.push_back(config_busy_gate(busy));

@@ -117,6 +117,76 @@ TEST(Bundle, StreamOfUnknownSizeIsVerifiedWithoutItsEnd) {
   expect_failure(read_image(short_one.value(), 1), Errc::source_truncated);
 }
 
+/// A stream that keeps its first `kept` bytes and can otherwise only be read front to back.
+class ForwardSource final : public Source {
+ public:
+  ForwardSource(std::string bytes, std::uint64_t kept) : bytes_(std::move(bytes)), kept_(kept) {}
+  [[nodiscard]] const std::string& name() const override { return bytes_.name(); }
+  [[nodiscard]] std::optional<std::uint64_t> size_bytes() const override { return std::nullopt; }
+  [[nodiscard]] Result<std::size_t> read_at(std::uint64_t offset, io::Bytes into) override {
+    if (offset >= kept_ && offset < position_) return make_error(Errc::source_unreachable, "it went back");
+    SK_TRY_ASSIGN(const auto count, bytes_.read_at(offset, into));
+    if (offset + count > kept_) position_ = std::max(position_, offset + count);
+    return count;
+  }
+  void expect(std::vector<ByteRange> ranges) override { expected.push_back(std::move(ranges)); }
+
+  std::vector<std::vector<ByteRange>> expected;
+
+ private:
+  MemorySource bytes_;
+  std::uint64_t kept_;
+  std::uint64_t position_ = 0;
+};
+
+/// Everything up to the first index: its header is looked at through a block of 4 KiB.
+std::uint64_t beginning_bytes() { return made().members[1].padded_end() + 4096; }
+
+TEST(Bundle, StreamIsReadFrontToBack) {
+  const auto verified = verify_bundle(
+      open_bundle(std::make_unique<ForwardSource>(made().bytes, beginning_bytes())).value(), policy_with());
+  ASSERT_TRUE(verified.has_value()) << verified.error().message;
+  for (std::size_t i = 0; i < made().images.size(); ++i) {
+    const auto image = read_image(verified.value(), i);
+    ASSERT_TRUE(image.has_value()) << image.error().message;
+    EXPECT_TRUE(image.value() == made().images[i].bytes);
+  }
+}
+
+TEST(Bundle, OfAStreamWhatSurroundsTheFramesIsCheckedOnTheWay) {
+  const auto& frames = made().members;
+  const auto read_all = [&](std::string bytes) -> Result<void> {
+    auto source = std::make_unique<ForwardSource>(std::move(bytes), beginning_bytes());
+    SK_TRY_ASSIGN(const auto verified, verify_bundle(open_bundle(std::move(source)).value(), policy_with()));
+    for (std::size_t i = 0; i < made().images.size(); ++i) SK_TRY(read_image(verified, i));
+    return success();
+  };
+  std::string header = made().bytes;
+  header[frames.back().offset - 512] ^= 1;
+  expect_failure(read_all(header), Errc::corrupt, "header");
+  std::string end = made().bytes;
+  end.back() ^= 1;
+  expect_failure(read_all(end), Errc::corrupt, "its end");
+  expect_failure(read_all(made().bytes.substr(0, made().bytes.size() - 1)), Errc::source_truncated);
+}
+
+TEST(Bundle, TheReaderTellsTheSourceWhatItWillRead) {
+  auto source = std::make_unique<ForwardSource>(made().bytes, made().bytes.size());
+  const auto& told = source->expected;
+  const auto verified = verify_bundle(open_bundle(std::move(source)).value(), policy_with()).value();
+  ImageReader unused(verified, 0);
+  EXPECT_TRUE(told.empty()) << "nothing is read yet";
+  ASSERT_TRUE(read_image(verified, 0).has_value());
+  const auto& rows = verified.index(0).rows;
+  std::uint64_t stored = 0;
+  for (const auto& row : rows) stored += row.stored_bytes;
+  const std::uint64_t begin = verified.frames_offset(0);
+  // Zero runs have no frame, so the frames lie side by side.
+  EXPECT_EQ(told.at(0), (std::vector<ByteRange>{{begin, begin + stored}}));
+  ASSERT_TRUE(read_image(verified, 0, 1).has_value());
+  EXPECT_EQ(told.at(1), (std::vector<ByteRange>{{begin + rows[0].stored_bytes, begin + stored}}));
+}
+
 // ---- damage ---------------------------------------------------------------------------------------------------------
 
 TEST(BundleDamage, CutAtEveryMemberBoundaryAndInsideEveryMemberIsCorrupt) {

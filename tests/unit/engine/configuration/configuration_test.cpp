@@ -54,6 +54,12 @@ TEST(ParseConfiguration, AcceptsTheLeastAndFillsInDefaults) {
   EXPECT_EQ(configuration.confirm_within, milliseconds(900'000));
   EXPECT_FALSE(configuration.health_allow_empty);
   EXPECT_EQ(configuration.hooks_directory, "/etc/slotkeeper/hooks.d");
+  EXPECT_EQ(configuration.source.ca, "");
+  EXPECT_EQ(configuration.source.client_certificate, "");
+  EXPECT_EQ(configuration.source.proxy, "");
+  EXPECT_EQ(configuration.source.max_rate, std::nullopt);
+  EXPECT_EQ(configuration.source.timeout, milliseconds(30'000));
+  EXPECT_EQ(configuration.source.retries, 8u);
 }
 
 TEST(ParseConfiguration, ReadsEveryKeyThatThisVersionKnows) {
@@ -98,6 +104,14 @@ confirm-within = "1h"
 allow-empty = true
 [hooks]
 directory = "/k"
+[source]
+ca = "/etc/slotkeeper/ca.pem"
+client-certificate = "/etc/slotkeeper/client.pem"
+client-key = "/etc/slotkeeper/client.key"
+proxy = "http://proxy.example:3128"
+max-rate = "2 MiB"
+timeout = "10s"
+retries = 0
 )");
   EXPECT_EQ(configuration.store_path, "/var/lib/store");
   EXPECT_EQ(configuration.store_size_bytes, 8u << 20);
@@ -124,6 +138,13 @@ directory = "/k"
   EXPECT_TRUE(configuration.health_allow_empty);
   EXPECT_EQ(configuration.health_directory, "/h");
   EXPECT_EQ(configuration.hooks_directory, "/k");
+  EXPECT_EQ(configuration.source.ca, "/etc/slotkeeper/ca.pem");
+  EXPECT_EQ(configuration.source.client_certificate, "/etc/slotkeeper/client.pem");
+  EXPECT_EQ(configuration.source.client_key, "/etc/slotkeeper/client.key");
+  EXPECT_EQ(configuration.source.proxy, "http://proxy.example:3128");
+  EXPECT_EQ(configuration.source.max_rate, 2u << 20);
+  EXPECT_EQ(configuration.source.timeout, milliseconds(10'000));
+  EXPECT_EQ(configuration.source.retries, 0u);
 }
 
 TEST(ParseConfiguration, NamesFileLineKeyAndTheLikelyWordForAnUnknownKey) {
@@ -182,6 +203,8 @@ INSTANTIATE_TEST_SUITE_P(
                 "system.toml:14: trust.anchor: unknown key (did you mean anchors?)"},
         Refusal{"health", kMore, "[health]\ntime-out = \"1s\"\n",
                 "system.toml:16: health.time-out: unknown key (did you mean timeout?)"},
+        Refusal{"source", kMore, "[source]\nmax-rat = \"1 MiB\"\n",
+                "system.toml:16: source.max-rat: unknown key (did you mean max-rate?)"},
         Refusal{"hooks", kMore, "[hooks]\ndir = \"/h\"\n", "system.toml:16: hooks.dir: unknown key"},
         Refusal{"escaped", kMore, "\"\\u001b[31m\" = 1\n", "system.toml:15: trust.\x1b[31m: unknown key"}),
     [](const auto& refusal) { return std::string(refusal.param.what); });
@@ -276,6 +299,21 @@ INSTANTIATE_TEST_SUITE_P(
         Refusal{"probe", kPermanent, "[permanent]\npath = \"/p\"\nstorm-probe = \"2 weeks\"\n",
                 "system.toml:13: permanent.storm-probe: \"2 weeks\" is not a duration such as \"500ms\", \"2s\", "
                 "\"15min\" or \"1h\""},
+        Refusal{"clientKeyAlone", kMore, "[source]\nclient-key = \"/k\"\n",
+                "system.toml:15: source.client-certificate: is missing; source.client-key needs it"},
+        Refusal{"clientCertificateAlone", kMore, "[source]\nclient-certificate = \"/c\"\n",
+                "system.toml:15: source.client-key: is missing; source.client-certificate needs it"},
+        Refusal{"caRelative", kMore, "[source]\nca = \"ca.pem\"\n",
+                "system.toml:16: source.ca: \"ca.pem\" is a relative path, it must begin with '/'"},
+        Refusal{"proxyWithoutScheme", kMore, "[source]\nproxy = \"user:word@proxy\"\n",
+                "system.toml:16: source.proxy: must begin with http:// or https://, as in "
+                "\"http://proxy.example:3128\""},
+        Refusal{"rateSlow", kMore, "[source]\nmax-rate = \"1 KiB\"\n",
+                "system.toml:16: source.max-rate: \"1 KiB\" is not between 16384 and 1099511627776 bytes"},
+        Refusal{"sourceTimeout", kMore, "[source]\ntimeout = \"500ms\"\n",
+                "system.toml:16: source.timeout: \"500ms\" is not between 1s and 600s"},
+        Refusal{"retries", kMore, "[source]\nretries = 101\n",
+                "system.toml:16: source.retries: 101 is not between 0 and 100"},
         Refusal{"probeLong", kPermanent, "[permanent]\npath = \"/p\"\nstorm-probe = \"61s\"\n",
                 "system.toml:13: permanent.storm-probe: \"61s\" is not between 0s and 60s"},
         Refusal{"classNotList", kPermanent, "[permanent]\npath = \"/p\"\n[permanent.class]\nname = \"a\"\n",

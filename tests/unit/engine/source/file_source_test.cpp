@@ -77,11 +77,5 @@ TEST(FileSource, FailedReadIsUnreachable) {
   expect_failure(source->read_at(0, into), Errc::source_unreachable);
 }
 
-TEST(Source, UrlsAreNotSupportedYet) {
-  const auto storage = io::make_posix_storage();
-  expect_failure(open_source(*storage, "http://update.example/one.skb"), Errc::not_supported_yet, "update.example");
-  expect_failure(open_source(*storage, "https://update.example/one.skb"), Errc::not_supported_yet, "update.example");
-}
-
 }  // namespace
 }  // namespace slotkeeper

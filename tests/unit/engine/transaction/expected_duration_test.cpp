@@ -33,6 +33,11 @@ TEST(ExpectedDuration, CountsWhatThePermanentPartitionAsksFor) {
   EXPECT_GT(expected_duration_s({.compacted_bytes = 100 * kMiB}), kFixedSeconds + 25);
 }
 
+TEST(ExpectedDuration, CountsALimitOfTheLine) {
+  EXPECT_EQ(expected_duration_s({.fetched_bytes = 100 * kMiB}), kFixedSeconds);
+  EXPECT_EQ(expected_duration_s({.fetched_bytes = 100 * kMiB, .fetch_bytes_per_s = 2 * kMiB}), kFixedSeconds + 50);
+}
+
 TEST(ExpectedDuration, Saturates) {
   constexpr std::uint64_t kMost = std::numeric_limits<std::uint64_t>::max();
   EXPECT_GT(expected_duration_s({.image_bytes = kMost, .protected_bytes = kMost, .read_bytes_per_s = 1}), kMost / kMiB);
