@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Tables and plots of tests/bench/updaters.
 
-Usage: updaters_report.py table FIGURES --about TEXT --command TEXT [--check] [--record]
+Usage: updaters_report.py table FIGURES --commit ID --about TEXT --command TEXT [--check] [--record]
        updaters_report.py plot BY_SIZE BY_SHARE --share-size MIB --output FOLDER
 Each line of the figures is one run: NAME=VALUE words as measure_update prints them, contender=NAME and, for plots,
 at=X before them.
@@ -131,11 +131,6 @@ def machine():
             + ", ".join(versions))
 
 
-def commit():
-    changed = subprocess.run(["git", "diff", "--quiet", "HEAD", "--", ".", ":!tests/RESULTS.md"], cwd=ROOT, check=False)
-    return output_of("git", "rev-parse", "--short", "HEAD") + ("+" if changed.returncode else "")
-
-
 def record(text):
     """Puts `text` under our heading, in the place of what stands there."""
     with open(RESULTS, encoding="utf-8") as file:
@@ -160,7 +155,7 @@ def table(arguments):
               for name, figures in runs.items()}
     count = min(len(figures["wall_s"]) for figures in runs.values())
     found = bars(medium)
-    lines = [f"{datetime.datetime.now(datetime.timezone.utc):%Y-%m-%d}, commit {commit()}, `{arguments.command}`, medians of "
+    lines = [f"{datetime.datetime.now(datetime.timezone.utc):%Y-%m-%d}, commit {arguments.commit}, `{arguments.command}`, medians of "
              f"{count} rounds; the slowest run of a contender took up to {spread(runs):.2f} times its fastest.",
              f"Machine: {machine()}.", arguments.about[:1].upper() + arguments.about[1:] + ".", ""]
     lines += table_lines(medium)
@@ -215,6 +210,7 @@ def main():
     commands = parser.add_subparsers(required=True)
     one = commands.add_parser("table")
     one.add_argument("figures")
+    one.add_argument("--commit", required=True)
     one.add_argument("--about", required=True)
     one.add_argument("--command", required=True)
     one.add_argument("--check", action="store_true")
