@@ -1,5 +1,6 @@
 // The backend on UEFI variables: BootOrder and BootNext for every state, one variable that switches, entries of others,
 // refusals, and every state between two SetVariable calls.
+#include <algorithm>
 #include <functional>
 
 #include <gtest/gtest.h>
@@ -24,9 +25,9 @@ constexpr std::uint16_t kA = 0x0004;
 constexpr std::uint16_t kB = 0x001a;
 
 std::vector<std::byte> file_of(std::uint32_t attributes, std::vector<std::byte> data) {
-  std::vector<std::byte> bytes;
-  for (const unsigned int shift : {0U, 8U, 16U, 24U}) bytes.push_back(static_cast<std::byte>(attributes >> shift));
-  bytes.insert(bytes.end(), data.begin(), data.end());
+  std::vector<std::byte> bytes(4 + data.size());
+  for (std::size_t i = 0; i < 4; ++i) bytes[i] = static_cast<std::byte>(attributes >> (8 * i));
+  std::ranges::copy(data, bytes.begin() + 4);
   return bytes;
 }
 

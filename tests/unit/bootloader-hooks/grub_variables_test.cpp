@@ -21,7 +21,7 @@ Variables after(Variables variables, const BootState& wanted, std::uint32_t atte
   return variables;
 }
 
-TEST(Variables, ReadsOrderHealthTriesAndMark) {
+TEST(GrubVariables, ReadsOrderHealthTriesAndMark) {
   Variables variables = factory();
   variables["ORDER"] = "B A";
   variables["B_TRY"] = "1";
@@ -34,7 +34,7 @@ TEST(Variables, ReadsOrderHealthTriesAndMark) {
   EXPECT_EQ(state.mark->text(), kTransaction + ":trial");
 }
 
-TEST(Variables, ASlotIsBadWhenItIsAbsentAndNotOk) {
+TEST(GrubVariables, ASlotIsBadWhenItIsAbsentAndNotOk) {
   Variables variables = factory();
   variables["ORDER"] = "A";
   EXPECT_EQ(grub_state_of(variables, kAttempts).b.health, SlotHealth::unknown);
@@ -44,7 +44,7 @@ TEST(Variables, ASlotIsBadWhenItIsAbsentAndNotOk) {
   EXPECT_EQ(grub_state_of(variables, kAttempts).b.health, SlotHealth::unknown);
 }
 
-TEST(Variables, TriesCountUpAndEndAtNone) {
+TEST(GrubVariables, TriesCountUpAndEndAtNone) {
   Variables variables = factory();
   const std::pair<const char*, std::optional<std::uint32_t>> cases[] = {
       {"0", 3U}, {"2", 1U}, {"3", 0U}, {"9", 0U}, {"10", {}}, {"", {}}, {"x", {}}, {"-1", {}}, {" 1", {}}, {"0x1", {}}};
@@ -58,7 +58,7 @@ TEST(Variables, TriesCountUpAndEndAtNone) {
   EXPECT_EQ(grub_state_of(variables, kAttempts).a, SlotBootState{});
 }
 
-TEST(Variables, ArmingIsWhatTheContractSays) {
+TEST(GrubVariables, ArmingIsWhatTheContractSays) {
   const BootState before = only_slot(grub_state_of(factory(), kAttempts), SlotId::a, kAttempts);
   const Variables staged = after(factory(), before);
   EXPECT_EQ(staged, (Variables{{"ORDER", "A"}, {"A_OK", "1"}, {"A_TRY", "0"}, {"B_OK", "0"}, {"B_TRY", "3"}}));
@@ -71,7 +71,7 @@ TEST(Variables, ArmingIsWhatTheContractSays) {
                               {"SLOTKEEPER_TX", kTransaction + ":trial"}}));
 }
 
-TEST(Variables, EveryStateOfAnUpdateReadsBackAsItWasWanted) {
+TEST(GrubVariables, EveryStateOfAnUpdateReadsBackAsItWasWanted) {
   for (std::uint32_t attempts = 1; attempts <= 9; ++attempts) {
     Variables variables = factory();
     variables["ORDER"] = "B rescue A";
@@ -92,7 +92,7 @@ TEST(Variables, EveryStateOfAnUpdateReadsBackAsItWasWanted) {
   }
 }
 
-TEST(Variables, WhatIsNotKnownOfASlotStays) {
+TEST(GrubVariables, WhatIsNotKnownOfASlotStays) {
   Variables variables = factory();
   variables["B_OK"] = "perhaps";
   variables["B_TRY"] = "many";
@@ -102,14 +102,14 @@ TEST(Variables, WhatIsNotKnownOfASlotStays) {
   EXPECT_EQ(rest, variables);
 }
 
-TEST(Variables, ACounterThatIsNoDigitIsWrittenAnewForASlotThatIsWanted) {
+TEST(GrubVariables, ACounterThatIsNoDigitIsWrittenAnewForASlotThatIsWanted) {
   Variables variables = factory();
   variables["A_TRY"] = "many";
   const BootState wanted = at_rest(grub_state_of(variables, kAttempts), SlotId::a, kAttempts);
   EXPECT_EQ(after(variables, wanted), factory());
 }
 
-TEST(Variables, TheScriptSaysHowManyTriesItGives) {
+TEST(GrubVariables, TheScriptSaysHowManyTriesItGives) {
   const std::pair<const char*, std::optional<std::uint32_t>> cases[] = {{"1", 1U},  {"9", 9U}, {"0", {}},
                                                                         {"12", {}}, {"", {}},  {"yes", {}}};
   for (const auto& [text, attempts] : cases) {
