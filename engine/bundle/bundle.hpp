@@ -55,7 +55,7 @@ class VerifiedManifest {
   [[nodiscard]] const std::vector<Signer>& signers() const;
   [[nodiscard]] const ChunkIndex& index(std::size_t image) const;
   [[nodiscard]] std::uint64_t frames_offset(std::size_t image) const;  ///< of the first frame in the bundle
-  [[nodiscard]] const Member& frames(std::size_t image) const;  ///< all of them, one after the other
+  [[nodiscard]] const Member& frames(std::size_t image) const;         ///< all of them, one after the other
   [[nodiscard]] Source& source() const;
 
  private:
