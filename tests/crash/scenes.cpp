@@ -39,6 +39,7 @@ TreeListing failed_trial(World& world) {
   world.remove_file("secret.key");
   world.remove_file("current");
   world.write_file("leases.state", "lease of the trial\n");
+  world.give_mode("net", 0700);
   world.append_log("3 of the trial");
   EXPECT_EQ(world.boot(), SlotId::b);
   EXPECT_EQ(world.boot(), SlotId::a);

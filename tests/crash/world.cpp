@@ -493,6 +493,13 @@ void World::remove_file(const std::string& path, Durability durability) {
   if (durability == Durability::synced) tree.sync(directory_of(full));
 }
 
+void World::give_mode(const std::string& path, std::uint32_t mode) {
+  VolatileTree& tree = machine_.tree;
+  const NodeNumber number = tree.seen().find(std::string(kPermanent) + "/" + path).value();
+  tree.make({.kind = Change::Kind::mode, .node = number, .mode = mode});
+  tree.sync_filesystem(tree.seen().at(number).filesystem);
+}
+
 void World::append_log(const std::string& line, Durability durability) {
   VolatileTree& tree = machine_.tree;
   const NodeNumber number = *tree.seen().find("/permanent/log/system.log");

@@ -156,6 +156,8 @@ class World {
   enum class Durability : std::uint8_t { synced, unsynced };
   void write_file(const std::string& path, const std::string& contents, Durability durability = Durability::synced);
   void remove_file(const std::string& path, Durability durability = Durability::synced);
+  /// Durable.
+  void give_mode(const std::string& path, std::uint32_t mode);
   void append_log(const std::string& line, Durability durability = Durability::synced);
   /// As services do it: a new file, synced and renamed over the old one.
   void replace_file(const std::string& path, const std::string& contents);
