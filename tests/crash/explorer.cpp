@@ -251,6 +251,10 @@ bool Explorer::settle(World& world, Expectation expected, const Position& at) {
       }
     }
     if (!confirmed()) continue;
+    if (is_target && scene_.confirmed_problem) {
+      const std::string problem = scene_.confirmed_problem(world);
+      if (!problem.empty()) return check({{3, problem}}, here);
+    }
     if (!check(check_rest(world, booted.slot), here)) return false;
     at_rest_.insert(passed.begin(), passed.end());
     return true;

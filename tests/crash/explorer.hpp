@@ -49,6 +49,8 @@ struct Scene {
   bool changes_nothing = false;  ///< the command must not write a byte, whatever happens to it
   bool original_runs = true;  ///< the original firmware runs the command: what it leaves is what a rollback brings back
   bool migrates = false;      ///< the trial rewrites the configuration in place, which may be half done
+  /// What is wrong with the configuration of a firmware that was confirmed; none: not looked at.
+  std::function<std::string(const World&)> confirmed_problem = {};
   int original_version = 1;
   int target_version = 2;
   int replaced_version = 0;  ///< what the target held before; 0: nothing that starts

@@ -58,6 +58,19 @@ TreeListing armed_with_migration(World& world) {
   return last;
 }
 
+/// A migration that is recorded as done is not run again, so all of it must be there.
+std::string half_migrated(const World& world) {
+  const FileTree& tree = world.machine().tree.seen();
+  const auto text_of = [&](const std::string& name) {
+    const std::string path = std::string(World::kPermanent) + "/" + name;
+    return tree.find(path) ? world.machine().node(path).contents.text() : "(gone)";
+  };
+  if (text_of("net/if.conf") != "version 2\n")
+    return "the confirmed firmware has net/if.conf: " + text_of("net/if.conf");
+  if (text_of("net/added.conf") != "by the migration\n") return "net/added.conf: " + text_of("net/added.conf");
+  return tree.find(std::string(World::kPermanent) + "/current") ? "current is there again" : "";
+}
+
 TreeListing failed_after_migration(World& world) {
   auto last = armed_with_migration(world);
   EXPECT_EQ(world.recover(SlotId::b).outcome, Outcome::ok);
@@ -143,7 +156,8 @@ std::vector<Scene> scenes() {
        .prepare = armed_with_migration,
        .command = recover_b,
        .original_runs = false,
-       .migrates = true},
+       .migrates = true,
+       .confirmed_problem = half_migrated},
       {.name = "Confirm", .slot = SlotId::b, .prepare = on_trial, .command = confirm_b, .original_runs = false},
       {.name = "RollbackInTrial",
        .slot = SlotId::b,
@@ -155,7 +169,8 @@ std::vector<Scene> scenes() {
        .prepare = failed_after_migration,
        .command = recover_a,
        .original_runs = false,
-       .migrates = true},
+       .migrates = true,
+       .confirmed_problem = half_migrated},
       {.name = "InstallWithLiveWriters", .prepare = nothing, .command = install, .writers = true},
       {.name = "InstallWithLiveWritersOfOneThatDies",
        .prepare = nothing,
