@@ -24,7 +24,7 @@ static_assert(kWindowBytes % io::kDirectAlignment == 0);
 [[nodiscard]] Error reads_back_differently(const VolumeDevice& device, std::uint64_t offset, std::uint64_t length);
 
 /// With helpers it has a thread of its own, and a group of windows is flushed and read back while the next one is
-/// written. Without, `check` does both at once. After an error nothing more is read, and every call returns it.
+/// written. Without, `finish` does both. After an error nothing more is read, and every call returns it.
 class SlotReadBack {
  public:
   /// `end` is where the last window ends.

@@ -1,5 +1,5 @@
-// The chunks of one image: frame read, hashed, only then decompressed, hashed again. With helpers this goes on in a
-// ring of places, so that the chunks behind the one that is written are unpacked meanwhile.
+// The chunks of one image: frame read, hashed, only then decompressed, hashed again. The caller's thread reads the
+// frames; with helpers it does so ahead, into a ring of places, and they unpack meanwhile.
 #include <algorithm>
 #include <condition_variable>
 #include <mutex>

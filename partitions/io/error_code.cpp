@@ -81,7 +81,7 @@ constexpr std::array kTable = {
              "Restart the device; see the health checks' output for the reason."},
     ErrcInfo{Errc::source_unreachable, "source-unreachable", 8, "the bundle cannot be read", kResumable,
              "Check the path, its permissions or the network, then install again."},
-    ErrcInfo{Errc::source_truncated, "source-truncated", 8, "the bundle's source ended early", kResumable, "Install again; what was fetched is used."},
+    ErrcInfo{Errc::source_truncated, "source-truncated", 8, "the bundle's source ended early", kResumable, "Check that the file at its source is whole, then install again."},
     ErrcInfo{Errc::source_changed, "source-changed", 8, "the bundle changed while it was read", kResumable, "Install again from a source that does not change."},
     ErrcInfo{Errc::cancelled, "cancelled", 130, "the update was cancelled", kRolledBack, "Install again when wanted."},
 };

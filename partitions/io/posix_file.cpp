@@ -215,10 +215,18 @@ class PosixFile final : public File {
     return release_cached_pages(range(offset, length));
   }
 
+  // What nobody reaped is waited for, and a failure among it is one of the close.
   Result<void> do_close(Caller) override {
-    queue_.reset();  // waits for writes that nobody reaped
+    if (queue_) {
+      for (const FinishedWrite& finished : queue_->reap(queue_->pending())) complete(finished);
+      queue_.reset();
+    }
+    Result<void> written = success();
+    for (WriteCompletion& completion : std::exchange(completions_, {})) {
+      if (!completion.result.has_value()) written = std::move(completion.result);
+    }
     if (const int failure = descriptor_.close(); failure != 0) return call_failed("close", name_, failure);
-    return success();
+    return written;
   }
 
  private:

@@ -10,6 +10,7 @@
 
 #include <gtest/gtest.h>
 
+#include "partitions/io/aligned_buffer.hpp"
 #include "partitions/io/storage.hpp"
 #include "tests/support/loop_device.hpp"
 #include "tests/support/temporary_directory.hpp"
@@ -164,6 +165,15 @@ TEST_F(PosixFile, SubmittedWritesAreReapedOnceWithTheirOwnResults) {
   EXPECT_TRUE(completions[2].tag == 9 && completions[2].result.has_value());
   EXPECT_TRUE(ok(file->reap(0)).empty());
   EXPECT_EQ(read_all(*file), page + page);
+}
+
+TEST_F(PosixFile, AFailedWriteThatNobodyReapedIsAFailedClose) {
+  create("read-only");
+  const auto file = ok(storage_->open_file(folder_ / "read-only", direct(OpenMode::read_only())));
+  const AlignedBuffer page(4096);
+  const std::array<WriteRequest, 1> batch = {{{.offset = 0, .data = page.bytes(), .tag = 1}}};
+  ok(file->submit(batch));
+  EXPECT_EQ(error_of(file->close()).os_errno, EBADF);
 }
 
 TEST_F(PosixFile, AllocatesZeroesDiscardsAndResizes) {
