@@ -202,7 +202,7 @@ void ImageReader::State::work() {
     if (is_ending_) return;
     Place& place = place_of(to_unpack_);
     const ChunkRow& row = frames_.rows[to_unpack_++];
-    if (place.is_ready) continue;
+    if (is_zero_run(row)) continue;  // may long be given out, and its place another's
     lock.unlock();
     Result<void> result = unpack(row, place, decoder);
     lock.lock();

@@ -50,7 +50,7 @@ class Source {
 /// By path, or by http(s) URL: then the first bytes were asked for, and `settings` and `calls` count. The source must
 /// not outlive what `calls` refer to.
 /// Errors: as open_file_source; of a URL also usage (malformed), config (a file that `settings` name), source_changed,
-/// source_truncated, not_supported_yet (built without SLOTKEEPER_WITH_HTTP).
+/// source_truncated, not_supported_yet (a URL without libcurl).
 [[nodiscard]] Result<std::unique_ptr<Source>> open_source(io::Storage& storage, const std::string& location,
                                                           const SourceSettings& settings = {}, SourceCalls calls = {});
 

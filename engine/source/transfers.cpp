@@ -6,7 +6,7 @@
 #include <sys/socket.h>
 #include <vector>
 
-#include <curl/curl.h>
+#include "engine/source/curl_library.hpp"
 
 namespace slotkeeper {
 namespace {
@@ -19,33 +19,27 @@ constexpr long kConnectionsKept = 8;
 constexpr milliseconds kWaitMax{60'000};
 
 struct FreeEasy {
-  void operator()(CURL* easy) const { curl_easy_cleanup(easy); }
+  void operator()(CURL* easy) const { curl().easy_cleanup(easy); }
 };
 struct FreeMulti {
-  void operator()(CURLM* multi) const { curl_multi_cleanup(multi); }
+  void operator()(CURLM* multi) const { curl().multi_cleanup(multi); }
 };
 struct FreeList {
-  void operator()(curl_slist* list) const { curl_slist_free_all(list); }
+  void operator()(curl_slist* list) const { curl().slist_free_all(list); }
 };
 struct FreeUrl {
-  void operator()(CURLU* url) const { curl_url_cleanup(url); }
+  void operator()(CURLU* url) const { curl().url_cleanup(url); }
 };
 struct FreeText {
-  void operator()(char* text) const { curl_free(text); }
+  void operator()(char* text) const { curl().free(text); }
 };
 using EasyPointer = std::unique_ptr<CURL, FreeEasy>;
 
-/// libcurl's own initialisation: once in a process, and never undone, because another part of it may use libcurl, too.
-CURLcode initialise() {
-  static const CURLcode done = curl_global_init(CURL_GLOBAL_DEFAULT);
-  return done;
-}
-
 std::string part_of(const std::string& url, CURLUPart part) {
-  const std::unique_ptr<CURLU, FreeUrl> parsed(curl_url());
+  const std::unique_ptr<CURLU, FreeUrl> parsed(curl().url());
   char* text = nullptr;
-  if (!parsed || curl_url_set(parsed.get(), CURLUPART_URL, url.c_str(), 0) != CURLUE_OK ||
-      curl_url_get(parsed.get(), part, &text, 0) != CURLUE_OK) {
+  if (!parsed || curl().url_set(parsed.get(), CURLUPART_URL, url.c_str(), 0) != CURLUE_OK ||
+      curl().url_get(parsed.get(), part, &text, 0) != CURLUE_OK) {
     return {};
   }
   const std::unique_ptr<char, FreeText> owned(text);
@@ -54,10 +48,10 @@ std::string part_of(const std::string& url, CURLUPart part) {
 
 /// What went wrong with the URL, as a clause; "" when it is whole.
 std::string url_problem(const std::string& url) {
-  const std::unique_ptr<CURLU, FreeUrl> parsed(curl_url());
+  const std::unique_ptr<CURLU, FreeUrl> parsed(curl().url());
   if (!parsed) return "there is not enough memory";
-  const CURLUcode failure = curl_url_set(parsed.get(), CURLUPART_URL, url.c_str(), 0);
-  if (failure != CURLUE_OK) return curl_url_strerror(failure);
+  const CURLUcode failure = curl().url_set(parsed.get(), CURLUPART_URL, url.c_str(), 0);
+  if (failure != CURLUE_OK) return curl().url_strerror(failure);
   return part_of(url, CURLUPART_HOST).empty() ? "it names no host" : "";
 }
 
@@ -67,7 +61,7 @@ class OptionSetter {
   explicit OptionSetter(CURL* easy) : easy_(easy) {}
   template <class Value>
   void set(CURLoption option, Value value) {
-    if (failure_ == CURLE_OK) failure_ = curl_easy_setopt(easy_, option, value);
+    if (failure_ == CURLE_OK) failure_ = curl().easy_setopt(easy_, option, value);
   }
   /// The text must stay as long as the handle.
   void set_blob(CURLoption option, const std::string& text) {
@@ -77,7 +71,8 @@ class OptionSetter {
   }
   [[nodiscard]] Result<void> result() const {
     if (failure_ == CURLE_OK) return success();
-    return make_error(Errc::internal, std::string("libcurl does not take an option: ") + curl_easy_strerror(failure_));
+    return make_error(Errc::internal,
+                      std::string("libcurl does not take an option: ") + curl().easy_strerror(failure_));
   }
 
  private:
@@ -92,7 +87,7 @@ curl_socket_t open_socket(void* /*context*/, curlsocktype /*purpose*/, curl_sock
 
 Result<void> multi_result(CURLMcode code) {
   if (code == CURLM_OK) return success();
-  return make_error(Errc::internal, std::string("libcurl: ") + curl_multi_strerror(code));
+  return make_error(Errc::internal, std::string("libcurl: ") + curl().multi_strerror(code));
 }
 
 /// One request. Its address is what libcurl's callbacks get.
@@ -108,7 +103,8 @@ struct Transfer {
   /// The host that is spoken to now, after redirects.
   [[nodiscard]] std::string host() const {
     char* url = nullptr;
-    if (curl_easy_getinfo(easy.get(), CURLINFO_EFFECTIVE_URL, &url) != CURLE_OK || url == nullptr) return "the server";
+    if (curl().easy_getinfo(easy.get(), CURLINFO_EFFECTIVE_URL, &url) != CURLE_OK || url == nullptr)
+      return "the server";
     const std::string name = part_of(url, CURLUPART_HOST);
     return name.empty() ? "the server" : name;
   }
@@ -148,7 +144,7 @@ TransferEnd translate(CURLcode code, const Transfer& transfer) {
   if (code == CURLE_OK) return {};
   if (transfer.is_stopped) return {.kind = Kind::stopped, .code = Errc::internal, .why = {}};
   const std::string host = transfer.host();
-  const std::string detail = transfer.message[0] != '\0' ? transfer.message.data() : curl_easy_strerror(code);
+  const std::string detail = transfer.message[0] != '\0' ? transfer.message.data() : curl().easy_strerror(code);
   switch (code) {
     case CURLE_COULDNT_RESOLVE_HOST:
       return failed(Kind::passing, "the name " + host + " cannot be resolved (" + detail +
@@ -198,10 +194,10 @@ class CurlTransfers final : public Transfers {
   [[nodiscard]] Result<void> begin(const Request& request, TransferListener& listener) override {
     auto transfer = std::make_unique<Transfer>();
     transfer->listener = &listener;
-    transfer->easy.reset(curl_easy_init());
+    transfer->easy.reset(curl().easy_init());
     if (!transfer->easy) return make_error(Errc::internal, "libcurl has no handle to give");
     SK_TRY(set_options(*transfer, request));
-    SK_TRY(multi_result(curl_multi_add_handle(multi_.get(), transfer->easy.get())));
+    SK_TRY(multi_result(curl().multi_add_handle(multi_.get(), transfer->easy.get())));
     running_.push_back(std::move(transfer));
     return success();
   }
@@ -217,18 +213,18 @@ class CurlTransfers final : public Transfers {
     const auto found = find(listener);
     if (found == running_.end() || !(*found)->is_paused) return success();
     (*found)->is_paused = false;
-    const CURLcode code = curl_easy_pause((*found)->easy.get(), CURLPAUSE_CONT);
+    const CURLcode code = curl().easy_pause((*found)->easy.get(), CURLPAUSE_CONT);
     // What it handed over meanwhile may have stopped the request: then `perform` tells its end.
     if (code == CURLE_OK || code == CURLE_WRITE_ERROR) return success();
-    return make_error(Errc::internal, std::string("libcurl: ") + curl_easy_strerror(code));
+    return make_error(Errc::internal, std::string("libcurl: ") + curl().easy_strerror(code));
   }
 
   [[nodiscard]] Result<bool> perform() override {
     int still_running = 0;
-    SK_TRY(multi_result(curl_multi_perform(multi_.get(), &still_running)));
+    SK_TRY(multi_result(curl().multi_perform(multi_.get(), &still_running)));
     bool any_ended = false;
     int left = 0;
-    while (const CURLMsg* message = curl_multi_info_read(multi_.get(), &left)) {
+    while (const CURLMsg* message = curl().multi_info_read(multi_.get(), &left)) {
       if (message->msg != CURLMSG_DONE) continue;
       end(message->easy_handle, message->data.result);
       any_ended = true;
@@ -238,12 +234,12 @@ class CurlTransfers final : public Transfers {
 
   [[nodiscard]] Result<void> wait(milliseconds limit) override {
     const auto count = static_cast<int>(std::clamp(limit, milliseconds(0), kWaitMax).count());
-    return multi_result(curl_multi_poll(multi_.get(), nullptr, 0, count, nullptr));
+    return multi_result(curl().multi_poll(multi_.get(), nullptr, 0, count, nullptr));
   }
 
   void wake() override {
     // Can only fail where there is nothing to write to; then a wait ends with its limit.
-    static_cast<void>(curl_multi_wakeup(multi_.get()));
+    static_cast<void>(curl().multi_wakeup(multi_.get()));
   }
 
  private:
@@ -255,7 +251,7 @@ class CurlTransfers final : public Transfers {
 
   void remove(Transfer& transfer) {
     // Only fails for handles that are not in there.
-    static_cast<void>(curl_multi_remove_handle(multi_.get(), transfer.easy.get()));
+    static_cast<void>(curl().multi_remove_handle(multi_.get(), transfer.easy.get()));
   }
 
   void end(const CURL* easy, CURLcode code) {
@@ -308,7 +304,7 @@ class CurlTransfers final : public Transfers {
     std::vector<std::string> lines = {"Accept-Encoding: identity"};
     if (!request.condition.empty()) lines.push_back("If-Range: " + request.condition);
     for (const std::string& line : lines) {
-      curl_slist* const longer = curl_slist_append(transfer.headers.get(), line.c_str());
+      curl_slist* const longer = curl().slist_append(transfer.headers.get(), line.c_str());
       if (longer == nullptr) return make_error(Errc::internal, "there is not enough memory");
       static_cast<void>(transfer.headers.release());  // the longer list owns it
       transfer.headers.reset(longer);
@@ -351,14 +347,12 @@ class CurlTransfers final : public Transfers {
 }  // namespace
 
 Result<std::unique_ptr<Transfers>> Transfers::make(Settings settings) {
-  if (const CURLcode code = initialise(); code != CURLE_OK) {
-    return make_error(Errc::internal, std::string("libcurl cannot be used: ") + curl_easy_strerror(code));
-  }
+  SK_TRY(load_curl());
   const std::string problem = url_problem(settings.url);
   if (!problem.empty()) return make_error(Errc::usage, "this is no URL that can be fetched: " + problem);
-  std::unique_ptr<CURLM, FreeMulti> multi(curl_multi_init());
+  std::unique_ptr<CURLM, FreeMulti> multi(curl().multi_init());
   if (!multi) return make_error(Errc::internal, "libcurl has no handle to give");
-  SK_TRY(multi_result(curl_multi_setopt(multi.get(), CURLMOPT_MAXCONNECTS, kConnectionsKept)));
+  SK_TRY(multi_result(curl().multi_setopt(multi.get(), CURLMOPT_MAXCONNECTS, kConnectionsKept)));
   return std::unique_ptr<Transfers>(std::make_unique<CurlTransfers>(std::move(settings), multi.release()));
 }
 

@@ -66,7 +66,7 @@ class Transfers {
     std::string condition;           ///< If-Range; "": none
   };
 
-  /// Errors: usage (the URL is malformed), internal.
+  /// Errors: usage (the URL is malformed), not_supported_yet (libcurl is not there), internal.
   [[nodiscard]] static Result<std::unique_ptr<Transfers>> make(Settings settings);
   Transfers() = default;
   Transfers(const Transfers&) = delete;

@@ -3,6 +3,7 @@
 #include <chrono>
 #include <csignal>
 #include <filesystem>
+#include <fstream>
 #include <thread>
 
 #include <gmock/gmock.h>
@@ -12,6 +13,7 @@
 #include "tests/loopback/nginx.hpp"
 #include "tests/loopback/refusals.hpp"
 #include "tests/support/played_http_server.hpp"
+#include "tests/support/temporary_directory.hpp"
 
 namespace slotkeeper::test {
 namespace {
@@ -65,6 +67,23 @@ std::vector<std::string> in_mount_namespace(const std::string& preparation, cons
   std::vector<std::string> words = {"unshare", "--mount", "sh", "-c", preparation + " && exec \"$@\"", "sh"};
   words.insert(words.end(), command.begin(), command.end());
   return words;
+}
+
+TEST_F(FromUrl, SaysThatLibcurlIsMissing) {
+  // The loader takes the first file of that name, and this one is no library.
+  const TemporaryDirectory folder;
+  std::ofstream(folder / "libcurl.so.4") << "none";
+  const auto without_libcurl = [&](const std::vector<std::string>& arguments) {
+    std::vector<std::string> words = device->command(arguments);
+    words.insert(words.begin(), {"env", "LD_LIBRARY_PATH=" + (folder / "")});
+    return run_program(words);
+  };
+  serve();
+  const Answer answer = without_libcurl({"install", nginx->http("/update.skb")});
+  EXPECT_EQ(answer.code(), "not-supported-yet") << answer.story();
+  EXPECT_THAT(answer.message(), AllOf(HasSubstr("need libcurl"), HasSubstr("install it, or fetch the bundle")));
+  EXPECT_EQ(nginx->requests(), "");
+  EXPECT_EQ(without_libcurl({"status"}).exit_status, 0) << "libcurl is not loaded where no URL is opened";
 }
 
 TEST_F(FromUrl, InstallsOverHttp) {

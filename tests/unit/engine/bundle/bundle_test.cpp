@@ -450,6 +450,45 @@ TEST(Bundle, HelpersStopAtTheFirstErrorAndWhenNobodyReadsOn) {
   EXPECT_TRUE(begun.next().has_value());
 }
 
+/// While it lives, this thread and those it starts share one processor: a new one waits until this one does.
+class OneProcessor {
+ public:
+  OneProcessor() {
+    if (sched_getaffinity(0, sizeof before_, &before_) != 0) throw std::runtime_error("sched_getaffinity failed");
+    cpu_set_t one;
+    CPU_ZERO(&one);
+    for (std::size_t i = 0; i < CPU_SETSIZE && CPU_COUNT(&one) == 0; ++i) {
+      if (CPU_ISSET(i, &before_)) CPU_SET(i, &one);
+    }
+    if (sched_setaffinity(0, sizeof one, &one) != 0) throw std::runtime_error("sched_setaffinity failed");
+  }
+  OneProcessor(const OneProcessor&) = delete;
+  OneProcessor& operator=(const OneProcessor&) = delete;
+  ~OneProcessor() { EXPECT_EQ(sched_setaffinity(0, sizeof before_, &before_), 0); }
+
+ private:
+  cpu_set_t before_{};
+};
+
+TEST(Bundle, HelpersLeaveAZeroRunThatWasGivenOutBeforeTheyCameToIt) {
+  const test::TemporaryDirectory folder;
+  // Zeros, data, data and so on: nobody waits for a helper before the place of the first run is used again, for data.
+  constexpr std::size_t kChunk = 4096;
+  std::string image = test::image_bytes(64 * kChunk, 9);
+  for (std::size_t i = 0; i < image.size(); ++i) image[i] = i / kChunk % 3 == 0 ? '\0' : static_cast<char>(i / kChunk);
+  auto request = test::request_for(folder, "zeros.skb", {{"rootfs", image}});
+  request.chunk_bytes = kChunk;
+  ASSERT_TRUE(test::create(request).has_value());
+  const auto verified = verify(test::read_file(request.output_path)).value();
+  ASSERT_EQ(verified.index(0).rows.size(), 64u);
+  const OneProcessor until_the_end;
+  for (int repetition = 0; repetition < 50; ++repetition) {
+    const auto read = test::read_image(verified, 0, 0, 1);
+    ASSERT_TRUE(read.has_value()) << repetition << ": " << read.error().message;
+    ASSERT_EQ(read.value(), image) << repetition;
+  }
+}
+
 TEST(Bundle, ReadingAnImageNeedsMemoryForOneChunkOnly) {
   const test::TemporaryDirectory folder;
   auto request = test::request_for(folder, "large.skb", {{"rootfs", test::image_bytes(96 << 20, 3)}});
