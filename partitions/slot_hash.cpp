@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <atomic>
 #include <functional>
+#include <map>
 #include <mutex>
 #include <utility>
 
@@ -11,6 +12,8 @@
 
 namespace slotkeeper {
 namespace {
+
+static_assert(kHashPieceBytes % kHashBlockBytes == 0);
 
 std::size_t pieces_in(std::uint64_t length) {
   return static_cast<std::size_t>((length + kHashPieceBytes - 1) / kHashPieceBytes);
@@ -49,6 +52,36 @@ class Buffers {
   std::vector<io::AlignedBuffer> free_;
 };
 
+/// Puts the blocks of pieces into order, which several threads read in none. Pieces are begun in ascending order: no
+/// more than one for each thread waits here.
+class BlocksInOrder {
+ public:
+  explicit BlocksInOrder(const BlockLook& look) : look_(look) {}
+
+  void take(std::size_t piece, io::ConstBytes data) {
+    if (!look_) return;
+    std::vector<BlockHash> blocks;
+    blocks.reserve(data.size() / kHashBlockBytes + 1);
+    while (!data.empty()) {
+      const auto block = data.first(std::min<std::size_t>(data.size(), kHashBlockBytes));
+      blocks.push_back(hash_block(block));
+      data = data.subspan(block.size());
+    }
+    const std::lock_guard lock(mutex_);
+    waiting_.emplace(piece, std::move(blocks));
+    for (auto first = waiting_.begin(); first != waiting_.end() && first->first == next_; ++next_) {
+      look_(first->second);
+      first = waiting_.erase(first);
+    }
+  }
+
+ private:
+  const BlockLook& look_;
+  std::mutex mutex_;
+  std::map<std::size_t, std::vector<BlockHash>> waiting_;
+  std::size_t next_ = 0;
+};
+
 /// Hands every piece to `look`, from several threads.
 Result<void> read_pieces(io::Storage& storage, const Volume& volume, std::uint64_t length, ProgressSink& progress,
                          Phase phase, Helpers helpers, const std::function<void(std::size_t, io::ConstBytes)>& look) {
@@ -78,17 +111,28 @@ Result<void> read_pieces(io::Storage& storage, const Volume& volume, std::uint64
 
 }  // namespace
 
+BlockHash hash_block(io::ConstBytes block) { return {.hash = fast_hash(block), .is_zero = io::is_all_zero(block)}; }
+
 Result<VolumeHash> hash_volume(io::Storage& storage, const Volume& volume, std::uint64_t length, ProgressSink& progress,
-                               Phase phase, Helpers helpers) {
+                               Phase phase, Helpers helpers, const BlockLook& look) {
   VolumeHash hash;
   hash.fast_hashes.resize(pieces_in(length));
   std::vector<Sha256> digests(pieces_in(length));
+  BlocksInOrder blocks(look);
   SK_TRY(read_pieces(storage, volume, length, progress, phase, helpers, [&](std::size_t piece, io::ConstBytes data) {
     hash.fast_hashes[piece] = fast_hash(data);
     digests[piece] = hash_piece(data);
+    blocks.take(piece, data);
   }));
   hash.digest = combine_pieces(digests);
   return hash;
+}
+
+Result<void> look_at_blocks(io::Storage& storage, const Volume& volume, std::uint64_t length, ProgressSink& progress,
+                            Phase phase, Helpers helpers, const BlockLook& look) {
+  BlocksInOrder blocks(look);
+  return read_pieces(storage, volume, length, progress, phase, helpers,
+                     [&](std::size_t piece, io::ConstBytes data) { blocks.take(piece, data); });
 }
 
 Result<bool> reads_the_same(io::Storage& storage, const Volume& volume, std::uint64_t length,

@@ -45,11 +45,11 @@ Result<void> SlotReadBack::failure() {
   return failure_locked();
 }
 
-Result<void> SlotReadBack::check(std::vector<std::uint64_t> hashes) {
-  if (hashes.empty()) return failure();
+Result<void> SlotReadBack::check(std::vector<WrittenWindow> windows) {
+  if (windows.empty()) return failure();
   const std::lock_guard lock(mutex_);
   SK_TRY(failure_locked());
-  groups_.push_back(std::move(hashes));
+  groups_.push_back(std::move(windows));
   changed_.notify_all();
   return success();
 }
@@ -81,7 +81,7 @@ void SlotReadBack::work() {
   for (;;) {
     changed_.wait(lock, [this] { return is_ending_ || (!groups_.empty() && !failure_); });
     if (is_ending_) return;
-    const std::vector<std::uint64_t> group = std::move(groups_.front());
+    const std::vector<WrittenWindow> group = std::move(groups_.front());
     groups_.erase(groups_.begin());
     is_at_work_ = true;
     lock.unlock();
@@ -93,17 +93,18 @@ void SlotReadBack::work() {
   }
 }
 
-Result<void> SlotReadBack::check_group(const std::vector<std::uint64_t>& hashes, ProgressSink* progress) {
-  SK_TRY(device_.sync());
-  for (const std::uint64_t hash : hashes) {
+Result<void> SlotReadBack::check_group(const std::vector<WrittenWindow>& windows, ProgressSink* progress) {
+  if (!std::ranges::all_of(windows, &WrittenWindow::is_read)) SK_TRY(device_.sync());
+  for (const WrittenWindow& window : windows) {
     if (progress != nullptr) SK_TRY(progress->check_cancelled());
     if (is_stopped()) return success();  // nobody asks any more
     const std::uint64_t offset = next_offset_;
     const std::uint64_t length = std::min<std::uint64_t>(kWindowBytes, end_ - offset);
+    next_offset_ += length;
+    if (window.is_read) continue;
     const io::Bytes into = buffer_.bytes().first(static_cast<std::size_t>(io::round_up_to_block(length)));
     SK_TRY_ASSIGN(const io::ConstBytes found, device_.read(offset, into));
-    if (fast_hash(found) != hash) return reads_back_differently(device_, offset, length);
-    next_offset_ += length;
+    if (fast_hash(found) != window.hash) return reads_back_differently(device_, offset, length);
   }
   return success();
 }

@@ -20,6 +20,12 @@ namespace slotkeeper {
 inline constexpr std::size_t kWindowBytes = 1 << 20;
 static_assert(kWindowBytes % io::kDirectAlignment == 0);
 
+/// A window as it must read.
+struct WrittenWindow {
+  std::uint64_t hash = 0;  ///< fast
+  bool is_read = false;    ///< nothing was written, because it was just read and found so
+};
+
 /// readback_mismatch, with offset and length as details.
 [[nodiscard]] Error reads_back_differently(const VolumeDevice& device, std::uint64_t offset, std::uint64_t length);
 
@@ -38,8 +44,8 @@ class SlotReadBack {
   [[nodiscard]] bool is_beside() const { return thread_.has_value(); }
   /// What has gone wrong up to now.
   [[nodiscard]] Result<void> failure();
-  /// Takes over the next windows, of which these are the fast hashes. Their writes are over.
-  [[nodiscard]] Result<void> check(std::vector<std::uint64_t> hashes);
+  /// Takes over the next windows. Their writes are over.
+  [[nodiscard]] Result<void> check(std::vector<WrittenWindow> windows);
   /// Until everything that was handed over is flushed and read back.
   [[nodiscard]] Result<void> wait_for_idle();
   /// The same, unless `progress` ends it.
@@ -49,7 +55,7 @@ class SlotReadBack {
 
  private:
   void work();
-  [[nodiscard]] Result<void> check_group(const std::vector<std::uint64_t>& hashes, ProgressSink* progress);
+  [[nodiscard]] Result<void> check_group(const std::vector<WrittenWindow>& windows, ProgressSink* progress);
   [[nodiscard]] Result<void> failure_locked() const;
   [[nodiscard]] bool is_stopped();
   [[nodiscard]] bool is_idle() const { return groups_.empty() && !is_at_work_; }
@@ -61,7 +67,7 @@ class SlotReadBack {
 
   std::mutex mutex_;
   std::condition_variable changed_;
-  std::vector<std::vector<std::uint64_t>> groups_;  ///< of hashes, the oldest first
+  std::vector<std::vector<WrittenWindow>> groups_;  ///< the oldest first
   bool is_at_work_ = false;
   bool is_ending_ = false;
   std::optional<Error> failure_;

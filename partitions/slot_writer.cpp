@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <bitset>
 #include <cstring>
 #include <optional>
 
@@ -18,6 +19,7 @@ constexpr std::size_t kBuffers = 4;
 constexpr std::size_t kWindowsPerFlush = 32;
 
 constexpr std::size_t kHeads = std::size(kHeadRanges);
+constexpr std::size_t kBlocks = kWindowBytes / io::kDirectAlignment;  ///< of a window
 
 /// Zeroes the head ranges and shows by reading that they are. Durable.
 Result<void> zero_heads(VolumeDevice& device) {
@@ -53,21 +55,28 @@ class DirectVolumeWriter final : public VolumeWriter {
 
   [[nodiscard]] std::uint64_t capacity_bytes() const override { return device_.capacity_bytes(); }
   [[nodiscard]] Result<void> withhold_heads() override;
-  [[nodiscard]] Result<void> write_chunk(std::uint64_t offset, io::ConstBytes data) override;
+  void leave_what_is_equal() override { old_.emplace(kWindowBytes); }
+  [[nodiscard]] Result<void> write_chunk(std::uint64_t offset, io::ConstBytes data, Present present) override;
   [[nodiscard]] Result<void> write_zeros(std::uint64_t offset, std::uint64_t length) override;
   [[nodiscard]] Result<void> check_body(ProgressSink& progress) override;
   [[nodiscard]] Result<void> finish() override;
+  [[nodiscard]] std::uint64_t written_bytes() const override { return written_bytes_; }
   [[nodiscard]] Result<void> close() override;
 
  private:
+  using Blocks = std::bitset<kBlocks>;
   enum class Stage : std::uint8_t { opened, heads_withheld, body_checked, finished };
 
   /// Runs a step; after a failed one nothing is known about the volume, and every later step is refused.
   template <class Step>
   [[nodiscard]] Result<void> guarded(Stage needed, Step step);
   [[nodiscard]] Result<void> check_position(std::uint64_t offset, std::uint64_t length) const;
-  [[nodiscard]] Result<void> gather(io::ConstBytes data);
+  [[nodiscard]] Result<void> gather(io::ConstBytes data, Present present);
   [[nodiscard]] Result<void> flush_window();
+  [[nodiscard]] Result<void> zero_windows(std::uint64_t count);
+  [[nodiscard]] Blocks equal_blocks(std::uint64_t offset, io::ConstBytes window);
+  [[nodiscard]] io::ConstBytes read_old(std::uint64_t offset, std::size_t length);
+  [[nodiscard]] Result<void> submit_window(std::uint64_t offset, io::ConstBytes window, const Blocks& equal);
   void keep_heads_of(io::Bytes window, std::uint64_t window_offset);
   [[nodiscard]] Result<void> wait_for(std::size_t buffer);
   [[nodiscard]] Result<void> wait_for_all();
@@ -85,10 +94,13 @@ class DirectVolumeWriter final : public VolumeWriter {
   std::uint64_t next_offset_ = 0;
   std::array<io::AlignedBuffer, kBuffers> buffers_{io::AlignedBuffer(kWindowBytes), io::AlignedBuffer(kWindowBytes),
                                                    io::AlignedBuffer(kWindowBytes), io::AlignedBuffer(kWindowBytes)};
-  std::array<bool, kBuffers> in_flight_{};
+  std::array<std::size_t, kBuffers> in_flight_{};  ///< writes
   std::size_t current_ = 0;
   std::size_t filled_bytes_ = 0;        ///< of the current buffer
-  std::vector<std::uint64_t> written_;  ///< fast hashes of the windows behind those that were handed over
+  Blocks present_;                      ///< blocks of it that the volume is known to hold
+  std::vector<WrittenWindow> written_;  ///< behind those that were handed over
+  std::uint64_t written_bytes_ = 0;
+  std::optional<io::AlignedBuffer> old_;  ///< what a window holds, where equal blocks are left alone
   std::optional<std::uint64_t> zero_window_hash_;
   std::array<io::AlignedBuffer, kHeads> heads_{io::AlignedBuffer(io::kDirectAlignment),
                                                io::AlignedBuffer(io::kDirectAlignment),
@@ -121,10 +133,10 @@ Result<void> DirectVolumeWriter::check_position(std::uint64_t offset, std::uint6
                                         " bytes, where " + std::to_string(next_offset_) + " is next");
 }
 
-Result<void> DirectVolumeWriter::write_chunk(std::uint64_t offset, io::ConstBytes data) {
+Result<void> DirectVolumeWriter::write_chunk(std::uint64_t offset, io::ConstBytes data, Present present) {
   return guarded(Stage::heads_withheld, [&]() -> Result<void> {
     SK_TRY(check_position(offset, data.size()));
-    return gather(data);
+    return gather(data, present);
   });
 }
 
@@ -134,27 +146,42 @@ Result<void> DirectVolumeWriter::write_zeros(std::uint64_t offset, std::uint64_t
     static constexpr std::array<std::byte, io::kDirectAlignment> kZeros{};
     while (length > 0) {
       if (filled_bytes_ == 0 && length >= kWindowBytes) {
-        const std::uint64_t windows = length / kWindowBytes;
-        if (!zero_window_hash_) zero_window_hash_ = fast_hash(io::AlignedBuffer(kWindowBytes).bytes());
-        SK_TRY(device_.zero(next_offset_, windows * kWindowBytes));
-        written_.insert(written_.end(), static_cast<std::size_t>(windows), *zero_window_hash_);
-        next_offset_ += windows * kWindowBytes;
+        // One after the other where each is looked at first.
+        const std::uint64_t windows = old_ ? 1 : length / kWindowBytes;
+        SK_TRY(zero_windows(windows));
         length -= windows * kWindowBytes;
-        SK_TRY(hand_over(false));
         continue;
       }
       const std::uint64_t piece =
           std::min({length, std::uint64_t{kZeros.size()}, std::uint64_t{kWindowBytes - filled_bytes_}});
-      SK_TRY(gather(io::ConstBytes(kZeros).first(static_cast<std::size_t>(piece))));
+      SK_TRY(gather(io::ConstBytes(kZeros).first(static_cast<std::size_t>(piece)), Present::no));
       length -= piece;
     }
     return success();
   });
 }
 
-Result<void> DirectVolumeWriter::gather(io::ConstBytes data) {
+/// The next ones, of which nothing is gathered yet.
+Result<void> DirectVolumeWriter::zero_windows(std::uint64_t count) {
+  if (!zero_window_hash_) zero_window_hash_ = fast_hash(io::AlignedBuffer(kWindowBytes).bytes());
+  const io::ConstBytes old = read_old(next_offset_, kWindowBytes);
+  const bool is_zero = !old.empty() && io::is_all_zero(old);
+  if (!is_zero) {
+    SK_TRY(device_.zero(next_offset_, count * kWindowBytes));
+    written_bytes_ += count * kWindowBytes;
+  }
+  written_.insert(written_.end(), static_cast<std::size_t>(count), {.hash = *zero_window_hash_, .is_read = is_zero});
+  next_offset_ += count * kWindowBytes;
+  return hand_over(false);
+}
+
+Result<void> DirectVolumeWriter::gather(io::ConstBytes data, Present present) {
   while (!data.empty()) {
     const std::size_t piece = std::min(data.size(), kWindowBytes - filled_bytes_);
+    if (present == Present::yes && filled_bytes_ % io::kDirectAlignment == 0) {
+      const std::size_t first = filled_bytes_ / io::kDirectAlignment;
+      for (std::size_t i = 0; i < piece / io::kDirectAlignment; ++i) present_.set(first + i);
+    }
     std::memcpy(buffers_[current_].bytes().data() + filled_bytes_, data.data(), piece);
     data = data.subspan(piece);
     filled_bytes_ += piece;
@@ -175,19 +202,67 @@ void DirectVolumeWriter::keep_heads_of(io::Bytes window, std::uint64_t window_of
   }
 }
 
+/// Nothing where it is not wanted or cannot be read: then everything is written, which may well help.
+io::ConstBytes DirectVolumeWriter::read_old(std::uint64_t offset, std::size_t length) {
+  if (!old_) return {};
+  auto found = device_.read(offset, old_->bytes().first(static_cast<std::size_t>(io::round_up_to_block(length))));
+  if (!found.has_value() || found.assume_value().size() != length) return {};
+  return found.assume_value();
+}
+
+DirectVolumeWriter::Blocks DirectVolumeWriter::equal_blocks(std::uint64_t offset, io::ConstBytes window) {
+  if (!old_) return {};
+  Blocks equal = present_;
+  const std::size_t count = io::round_up_to_block(window.size()) / io::kDirectAlignment;
+  std::size_t first = 0;
+  while (first < count && equal[first]) ++first;
+  std::size_t end = count;
+  while (end > first && equal[end - 1]) --end;
+  if (first == end) return equal;
+  const std::size_t start = first * io::kDirectAlignment;
+  const io::ConstBytes wanted = window.subspan(start, std::min(end * io::kDirectAlignment, window.size()) - start);
+  const io::ConstBytes old = read_old(offset + start, wanted.size());
+  if (old.empty()) return equal;
+  for (std::size_t block = first; block < end; ++block) {
+    const std::size_t at = (block - first) * io::kDirectAlignment;
+    const std::size_t length = std::min(io::kDirectAlignment, wanted.size() - at);
+    if (std::memcmp(old.data() + at, wanted.data() + at, length) == 0) equal.set(block);
+  }
+  return equal;
+}
+
+/// The blocks that are not equal, as few writes as they allow.
+Result<void> DirectVolumeWriter::submit_window(std::uint64_t offset, io::ConstBytes window, const Blocks& equal) {
+  const std::size_t count = io::round_up_to_block(window.size()) / io::kDirectAlignment;
+  for (std::size_t block = 0; block < count;) {
+    if (equal[block]) {
+      ++block;
+      continue;
+    }
+    const std::size_t start = block * io::kDirectAlignment;
+    while (block < count && !equal[block]) ++block;
+    const io::ConstBytes piece = window.subspan(start, std::min(block * io::kDirectAlignment, window.size()) - start);
+    // The incomplete block at a device's end is written through a descriptor of its own, which a flush meets as well.
+    if (piece.size() % io::kDirectAlignment != 0) SK_TRY(read_back_.wait_for_idle());
+    SK_TRY(device_.submit(offset + start, piece, current_));
+    ++in_flight_[current_];
+    written_bytes_ += piece.size();
+  }
+  return success();
+}
+
 Result<void> DirectVolumeWriter::flush_window() {
   const std::uint64_t offset = next_offset_ - filled_bytes_;
   const auto length = static_cast<std::size_t>(std::min<std::uint64_t>(kWindowBytes, end_ - offset));
   const io::Bytes window = buffers_[current_].bytes().first(length);
   std::memset(window.data() + filled_bytes_, 0, length - filled_bytes_);
   keep_heads_of(window, offset);
-  written_.push_back(fast_hash(window));
-  // The incomplete block at a device's end is written through a descriptor of its own, which a flush meets as well.
-  if (length % io::kDirectAlignment != 0) SK_TRY(read_back_.wait_for_idle());
-  SK_TRY(device_.submit(offset, window, current_));
-  in_flight_[current_] = true;
-  current_ = (current_ + 1) % kBuffers;
+  const Blocks equal = equal_blocks(offset, window);
+  SK_TRY(submit_window(offset, window, equal));
+  written_.push_back({.hash = fast_hash(window), .is_read = in_flight_[current_] == 0});
+  if (in_flight_[current_] > 0) current_ = (current_ + 1) % kBuffers;
   filled_bytes_ = 0;
+  present_.reset();
   SK_TRY(wait_for(current_));
   return hand_over(false);
 }
@@ -200,10 +275,10 @@ Result<void> DirectVolumeWriter::hand_over(bool all) {
 
 Result<void> DirectVolumeWriter::wait_for(std::size_t buffer) {
   Result<void> outcome = success();
-  while (in_flight_[buffer]) {
+  while (in_flight_[buffer] > 0) {
     SK_TRY_ASSIGN(auto completions, device_.reap(1));
     for (io::WriteCompletion& completion : completions) {
-      in_flight_[static_cast<std::size_t>(completion.tag)] = false;
+      --in_flight_[static_cast<std::size_t>(completion.tag)];
       if (!completion.result.has_value()) outcome = with_context(std::move(completion.result), device_.description());
     }
   }

@@ -38,8 +38,16 @@ class VolumeWriter {
   /// Zeroes the head ranges and flushes. Durable: from now on nothing can boot or mount this volume.
   [[nodiscard]] virtual Result<void> withhold_heads() = 0;
 
+  /// From now on blocks are read before they are written, and those that are as they should be are left alone. Pays
+  /// where the volume holds much of the image; before the first chunk.
+  virtual void leave_what_is_equal() = 0;
+
+  /// Whether bytes were just read from this volume, at the same place: then they are not read again before they are
+  /// left alone.
+  enum class Present : bool { no, yes };
   /// Chunks come in order and without gaps. Bytes of head ranges are kept in memory and written by `finish`.
-  [[nodiscard]] virtual Result<void> write_chunk(std::uint64_t offset, io::ConstBytes data) = 0;
+  [[nodiscard]] virtual Result<void> write_chunk(std::uint64_t offset, io::ConstBytes data,
+                                                 Present present = Present::no) = 0;
   [[nodiscard]] virtual Result<void> write_zeros(std::uint64_t offset, std::uint64_t length) = 0;
 
   /// Flushes and reads back past the cache whatever was not read back before, outside of the head ranges. Errors:
@@ -48,6 +56,9 @@ class VolumeWriter {
 
   /// Writes the true heads, flushes, reads them back. Durable: the whole volume.
   [[nodiscard]] virtual Result<void> finish() = 0;
+
+  /// Bytes that were written up to now, heads left out.
+  [[nodiscard]] virtual std::uint64_t written_bytes() const = 0;
 
   /// Closes the device. Errors: io_error.
   [[nodiscard]] virtual Result<void> close() = 0;

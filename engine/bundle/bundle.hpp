@@ -10,6 +10,7 @@
 #include "engine/bundle/chunk_index.hpp"
 #include "engine/bundle/container.hpp"
 #include "engine/bundle/manifest.hpp"
+#include "engine/bundle/reuse_plan.hpp"
 #include "engine/bundle/signature.hpp"
 #include "engine/source/source.hpp"
 #include "partitions/parallel.hpp"
@@ -84,17 +85,38 @@ struct Chunk {
   std::size_t number = 0;
   std::uint64_t offset = 0;  ///< in the image, bytes
   std::uint64_t plain_bytes = 0;
-  bool zeros = false;   ///< then `data` is empty
+  bool zeros = false;  ///< then `data` is empty
+  ReusePlan::From from = ReusePlan::From::bundle;
   io::ConstBytes data;  ///< valid until the next call
 };
 
+/// What lies on the slots. Called by several threads.
+class OnSlots {
+ public:
+  OnSlots() = default;
+  OnSlots(const OnSlots&) = delete;
+  OnSlots& operator=(const OnSlots&) = delete;
+  virtual ~OnSlots() = default;
+  /// Fills `into`, which direct I/O takes, from that offset of the volume; `from` is no `bundle`. False when it cannot
+  /// be read: then the bundle has it.
+  [[nodiscard]] virtual bool read(ReusePlan::From from, std::uint64_t offset, io::Bytes into) = 0;
+};
+
 /// Hands out the chunks of one image in order: frame read, hashed against the index, only then decompressed, hashed
-/// again. Tells the source before the first one what it will read, and reads it in the thread that calls; helpers
-/// unpack ahead. Of a source of unknown size, the header before the frames and what follows them are checked on the
-/// way. Memory: one frame and one chunk, with helpers as many as fit into 6 MiB.
+/// again; or read from a slot and hashed, and what does not match comes from the bundle after all. Tells the source
+/// before the first one what it will read, and reads it in the thread that calls; helpers unpack ahead. Of a source of
+/// unknown size, the header before the frames and what follows them are checked on the way, and slots are not looked
+/// at. Memory: one frame and one chunk, at least 256 KiB each; with helpers as many as fit into 4 MiB.
 class ImageReader {
  public:
-  ImageReader(const VerifiedManifest& manifest, std::size_t image, std::size_t first_chunk = 0, Helpers helpers = 0);
+  struct Options {
+    std::size_t first_chunk = 0;
+    Helpers helpers = 0;
+    const ReusePlan* plan = nullptr;  ///< must stay; nothing: everything from the bundle
+    OnSlots* on_slots = nullptr;      ///< must stay; with a plan
+  };
+  ImageReader(const VerifiedManifest& manifest, std::size_t image, const Options& options);
+  ImageReader(const VerifiedManifest& manifest, std::size_t image) : ImageReader(manifest, image, Options{}) {}
   ImageReader(ImageReader&&) noexcept;
   ~ImageReader();
   /// Nothing after the last chunk. Errors: corrupt (names chunk and offset), source_unreachable, source_truncated,

@@ -2,32 +2,42 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <deque>
+#include <functional>
 #include <optional>
 #include <thread>
 
 #include "engine/bundle/bundle.hpp"
+#include "engine/bundle/chunk_cutter.hpp"
 #include "engine/bundle/chunk_index.hpp"
 #include "engine/bundle/container.hpp"
 #include "engine/bundle/frame_codec.hpp"
+#include "partitions/io/aligned_buffer.hpp"
 
 namespace slotkeeper::bundle {
 namespace {
 
-constexpr std::uint32_t kChunkDefaultBytes = 128 * 1024;
-constexpr std::uint64_t kRowsWanted = 16384;
-constexpr std::size_t kChunksAtOnce = 16;
+constexpr std::uint32_t kCutAverageMinBytes = 8 * 1024;
+/// So many chunks of the average length at most, so that the index of any image stays small; never more than twice as
+/// many are cut.
+constexpr std::uint64_t kChunksWanted = 32768;
+/// So much is packed on all cores before more is read; at least so many chunks.
+constexpr std::size_t kBytesAtOnce = std::size_t{1} << 20U;
+constexpr std::size_t kChunksAtOnce = 8;
 constexpr std::size_t kCopyBytes = 1 << 20;
 constexpr std::uint64_t kSectorBytes = 512;
 
-/// The average chunk grows with the image, so that the index of any image stays small.
-std::uint32_t chunk_bytes_for(std::uint64_t image_bytes) {
-  std::uint64_t chunk = kChunkDefaultBytes;
-  while (chunk < kChunkMaxBytes && image_bytes / chunk > kRowsWanted) chunk *= 2;
-  return static_cast<std::uint32_t>(chunk);
-}
-
-bool is_zero(io::ConstBytes bytes) {
-  return std::ranges::all_of(bytes, [](std::byte b) { return b == std::byte{0}; });
+/// How an image is cut. The average chunk grows with the image.
+struct Cutting {
+  std::uint32_t fixed_bytes = 0;    ///< every so many bytes; 0: by content
+  std::uint32_t average_bytes = 0;  ///< by content
+};
+Cutting cutting_for(std::uint64_t image_bytes, std::uint32_t wanted_bytes) {
+  if (wanted_bytes != 0) return {.fixed_bytes = wanted_bytes, .average_bytes = 0};
+  std::uint64_t average = kCutAverageMinBytes;
+  while (average <= kCutAverageMaxBytes && image_bytes / average > kChunksWanted) average *= 2;
+  if (average > kCutAverageMaxBytes) return {.fixed_bytes = kChunkMaxBytes, .average_bytes = 0};
+  return {.fixed_bytes = 0, .average_bytes = static_cast<std::uint32_t>(average)};
 }
 
 /// A file that disappears unless it is kept.
@@ -88,7 +98,8 @@ struct PackedChunk {
 void pack(PackedChunk& chunk, FrameEncoder& encoder) {
   chunk.row.plain_bytes = chunk.plain.size();
   // The first chunk always has a frame, so that no member is empty, which zstd would not take for its own.
-  if (!chunk.is_first && is_zero(chunk.plain)) {
+  if (!chunk.is_first && io::is_all_zero(chunk.plain)) {
+    chunk.row.lookup = 0;
     chunk.row.flags = chunk_flag::kZeroRun;
     return;
   }
@@ -123,6 +134,98 @@ void append_row(ChunkIndex& index, const ChunkRow& row) {
   index.rows.push_back(row);
 }
 
+/// Reads an image front to back, once, and hands out its chunks.
+class ImageSlicer {
+ public:
+  /// `look` is shown every byte, in order.
+  ImageSlicer(io::File& file, std::uint64_t size_bytes, Cutting cutting, std::function<void(io::ConstBytes)> look)
+      : file_(file), size_bytes_(size_bytes), cutting_(cutting), look_(std::move(look)) {
+    if (cutting.average_bytes != 0) cutter_.emplace(cutting.average_bytes);
+  }
+
+  /// Nothing after the last one.
+  Result<std::optional<PackedChunk>> next() {
+    while (slices_.empty() && read_bytes_ < size_bytes_) SK_TRY(read_piece());
+    if (slices_.empty()) return std::optional<PackedChunk>{};
+    PackedChunk chunk;
+    chunk.is_first = given_bytes_ == 0;
+    const Slice slice = slices_.front();
+    slices_.pop_front();
+    const auto begin = pending_.begin() + static_cast<std::ptrdiff_t>(taken_bytes_);
+    chunk.plain.assign(begin, begin + static_cast<std::ptrdiff_t>(slice.bytes));
+    chunk.row.lookup = slice.lookup;
+    // Zeros at the beginning become a frame, which can be looked up.
+    if (chunk.is_first && slice.lookup == 0) chunk.row.lookup = lookup_of(chunk.plain);
+    taken_bytes_ += slice.bytes;
+    given_bytes_ += slice.bytes;
+    return std::optional(std::move(chunk));
+  }
+
+ private:
+  struct Slice {
+    std::size_t bytes;
+    std::uint64_t lookup;
+  };
+
+  [[nodiscard]] static std::uint64_t lookup_of(io::ConstBytes chunk) {
+    std::vector<std::uint64_t> hashes;
+    for (; !chunk.empty(); chunk = chunk.subspan(std::min<std::size_t>(chunk.size(), kHashBlockBytes))) {
+      hashes.push_back(fast_hash(chunk.first(std::min<std::size_t>(chunk.size(), kHashBlockBytes))));
+    }
+    return lookup_hash(hashes);
+  }
+
+  Result<void> read_piece() {
+    pending_.erase(pending_.begin(), pending_.begin() + static_cast<std::ptrdiff_t>(taken_bytes_));
+    taken_bytes_ = 0;
+    const std::size_t before = pending_.size();
+    const std::uint64_t wanted = cutter_ ? kPieceBytes : cutting_.fixed_bytes;
+    pending_.resize(before + static_cast<std::size_t>(std::min(wanted, size_bytes_ - read_bytes_)));
+    const io::Bytes piece = io::Bytes(pending_).subspan(before);
+    SK_TRY(file_.read_exactly_at(read_bytes_, piece));
+    look_(piece);
+    if (cutter_) {
+      cut(piece);
+    } else {
+      slices_.push_back({piece.size(), read_bytes_ % kHashBlockBytes == 0 ? lookup_of(piece) : 0});
+    }
+    read_bytes_ += piece.size();
+    return success();
+  }
+
+  void cut(io::ConstBytes piece) {
+    cuts_.clear();
+    const bool is_last = read_bytes_ + piece.size() == size_bytes_;
+    while (!piece.empty()) {
+      const auto block = piece.first(std::min<std::size_t>(piece.size(), kHashBlockBytes));
+      cutter_->add(hash_block(block), cuts_);
+      piece = piece.subspan(block.size());
+    }
+    if (is_last) cutter_->finish(cuts_);
+    for (const Cut& each : cuts_) {
+      const std::uint64_t bytes = std::min(std::uint64_t{each.blocks} * kHashBlockBytes, size_bytes_ - cut_bytes_);
+      slices_.push_back({static_cast<std::size_t>(bytes), each.lookup});
+      cut_bytes_ += bytes;
+    }
+  }
+
+  static constexpr std::uint64_t kPieceBytes = 1 << 20;
+  static_assert(kPieceBytes % kHashBlockBytes == 0);
+
+  io::File& file_;
+  std::uint64_t size_bytes_;
+  Cutting cutting_;
+  std::function<void(io::ConstBytes)> look_;
+  std::optional<ChunkCutter> cutter_;
+  std::vector<std::byte> pending_;  ///< read and not given out, behind `taken_bytes_`
+  std::size_t taken_bytes_ = 0;
+  std::uint64_t read_bytes_ = 0;
+  std::uint64_t cut_bytes_ = 0;
+  std::uint64_t given_bytes_ = 0;
+  std::deque<Slice> slices_;
+  std::vector<Cut> cuts_;
+};
+
 class ImagePacker {
  public:
   ImagePacker(const CreateRequest& request, ProgressSink& progress, std::uint64_t total_bytes)
@@ -134,21 +237,24 @@ class ImagePacker {
   /// Streams one image through; its frames go to `frames`.
   Result<Image> pack_image(io::File& file, const std::string& volume, TemporaryFile& frames, ChunkIndex& index) {
     SK_TRY_ASSIGN(const auto size, file.size());
-    const std::uint32_t chunk_bytes = request_.chunk_bytes != 0 ? request_.chunk_bytes : chunk_bytes_for(size);
+    const Cutting cutting = cutting_for(size, request_.chunk_bytes);
+    index.cut_average_bytes = cutting.average_bytes;
     Sha256Stream whole;
     PiecesStream pieces;
     const std::uint64_t first = frames.size();
-    for (std::uint64_t offset = 0; offset < size;) {
+    ImageSlicer slicer(file, size, cutting, [&](io::ConstBytes bytes) {
+      whole.update(bytes);
+      pieces.update(bytes);
+    });
+    for (bool is_last = false; !is_last;) {
       SK_TRY(progress_.check_cancelled());
       std::vector<PackedChunk> batch;
-      for (; batch.size() < kChunksAtOnce && offset < size; offset += batch.back().plain.size()) {
-        PackedChunk chunk;
-        chunk.is_first = offset == 0;
-        chunk.plain.resize(std::min<std::uint64_t>(chunk_bytes, size - offset));
-        SK_TRY(file.read_exactly_at(offset, chunk.plain));
-        whole.update(chunk.plain);
-        pieces.update(chunk.plain);
-        batch.push_back(std::move(chunk));
+      for (std::size_t bytes = 0; bytes < kBytesAtOnce || batch.size() < kChunksAtOnce;) {
+        SK_TRY_ASSIGN(auto chunk, slicer.next());
+        is_last = !chunk.has_value();
+        if (is_last) break;
+        bytes += chunk->plain.size();
+        batch.push_back(std::move(*chunk));
       }
       pack_all(batch, encoders_);
       for (auto& chunk : batch) {

@@ -1,9 +1,11 @@
 #include "engine/bundle/chunk_index.hpp"
 
 #include <algorithm>
+#include <bit>
 #include <cstring>
 #include <string>
 
+#include "engine/bundle/chunk_cutter.hpp"
 #include "engine/bundle/manifest.hpp"
 
 namespace slotkeeper::bundle {
@@ -11,7 +13,7 @@ namespace {
 
 constexpr std::string_view kMagic{"SKIDX1\0\0", 8};
 constexpr std::size_t kHeaderBytes = 16;
-constexpr std::size_t kRowBytes = 80;
+constexpr std::size_t kRowBytes = 88;
 
 template <class Integer>
 Integer read_little(io::ConstBytes bytes, std::size_t offset) {
@@ -48,7 +50,7 @@ Result<void> check_row(const ChunkRow& row, std::size_t number) {
   }
   if (row.plain_bytes == 0) return wrong(number, "a chunk without bytes");
   if ((row.flags & chunk_flag::kZeroRun) != 0) {
-    if (row.stored_bytes != 0 || row.stored_digest != Sha256{} || row.plain_digest != Sha256{}) {
+    if (row.stored_bytes != 0 || row.stored_digest != Sha256{} || row.plain_digest != Sha256{} || row.lookup != 0) {
       return wrong(number, "a zero run with stored bytes");
     }
     if (row.plain_bytes > kZeroRunMaxBytes) return wrong(number, "a zero run that is too long");
@@ -57,6 +59,10 @@ Result<void> check_row(const ChunkRow& row, std::size_t number) {
   if (row.plain_bytes > kChunkMaxBytes) return wrong(number, "a chunk that is too long");
   if (row.stored_bytes == 0 || row.stored_bytes > kFrameMaxBytes) return wrong(number, "a frame of impossible length");
   return success();
+}
+
+bool is_average(std::uint32_t bytes) {
+  return bytes == 0 || (std::has_single_bit(bytes) && bytes >= kHashBlockBytes && bytes <= kCutAverageMaxBytes);
 }
 
 }  // namespace
@@ -75,7 +81,7 @@ std::uint64_t ChunkIndex::stored_bytes() const {
 
 Result<ChunkIndex> parse_chunk_index(io::ConstBytes bytes, std::uint64_t plain_bytes, std::uint64_t stored_bytes) {
   if (bytes.size() > kIndexMaxBytes || bytes.size() < kHeaderBytes ||
-      io::as_text(bytes.first(kMagic.size())) != kMagic || read_little<std::uint32_t>(bytes, 12) != 0) {
+      io::as_text(bytes.first(kMagic.size())) != kMagic || !is_average(read_little<std::uint32_t>(bytes, 12))) {
     return make_error(Errc::corrupt, "chunk index: not an index of this format");
   }
   const auto count = read_little<std::uint32_t>(bytes, 8);
@@ -83,6 +89,7 @@ Result<ChunkIndex> parse_chunk_index(io::ConstBytes bytes, std::uint64_t plain_b
     return make_error(Errc::corrupt, "chunk index: its length does not fit its number of rows");
   }
   ChunkIndex index;
+  index.cut_average_bytes = read_little<std::uint32_t>(bytes, 12);
   index.rows.reserve(count);
   std::uint64_t plain_sum = 0;
   std::uint64_t stored_sum = 0;
@@ -92,12 +99,16 @@ Result<ChunkIndex> parse_chunk_index(io::ConstBytes bytes, std::uint64_t plain_b
                        .stored_bytes = read_little<std::uint32_t>(bytes, at + 8),
                        .flags = read_little<std::uint32_t>(bytes, at + 12),
                        .stored_digest = read_digest(bytes, at + 16),
-                       .plain_digest = read_digest(bytes, at + 48)};
+                       .plain_digest = read_digest(bytes, at + 48),
+                       .lookup = read_little<std::uint64_t>(bytes, at + 80)};
     SK_TRY(check_row(row, i));
     // Each term is bounded by the checks above and the count by the index's size: the sums cannot overflow.
     plain_sum += row.plain_bytes;
     stored_sum += row.stored_bytes;
     if (plain_sum > plain_bytes) return wrong(i, "more bytes than the image has");
+    if (row.lookup != 0 && (plain_sum - row.plain_bytes) % kHashBlockBytes != 0) {
+      return wrong(i, "a look-up hash inside a block");
+    }
     index.rows.push_back(row);
   }
   if (plain_sum != plain_bytes || stored_sum != stored_bytes) {
@@ -111,13 +122,14 @@ std::vector<std::byte> print_chunk_index(const ChunkIndex& index) {
   bytes.reserve(kHeaderBytes + index.rows.size() * kRowBytes);
   for (const char c : kMagic) bytes.push_back(static_cast<std::byte>(c));
   append_little(bytes, static_cast<std::uint32_t>(index.rows.size()));
-  append_little(bytes, std::uint32_t{0});
+  append_little(bytes, index.cut_average_bytes);
   for (const auto& row : index.rows) {
     append_little(bytes, row.plain_bytes);
     append_little(bytes, row.stored_bytes);
     append_little(bytes, row.flags);
     bytes.insert(bytes.end(), row.stored_digest.bytes.begin(), row.stored_digest.bytes.end());
     bytes.insert(bytes.end(), row.plain_digest.bytes.begin(), row.plain_digest.bytes.end());
+    append_little(bytes, row.lookup);
   }
   return bytes;
 }

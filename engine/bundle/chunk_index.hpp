@@ -28,10 +28,15 @@ struct ChunkRow {
   std::uint32_t flags = 0;
   Sha256 stored_digest;
   Sha256 plain_digest;  ///< of a zero run: all zero bytes, not used
+  /// lookup_hash of the chunk (chunk_cutter.hpp), where it begins on a whole block of the image; 0: none. It finds a
+  /// chunk on a slot and proves nothing.
+  std::uint64_t lookup = 0;
 };
 
 struct ChunkIndex {
   std::vector<ChunkRow> rows;
+  /// How ChunkCutter cut the image, so that others can be cut the same way; 0: in another way.
+  std::uint32_t cut_average_bytes = 0;
   [[nodiscard]] std::uint64_t plain_bytes() const;
   [[nodiscard]] std::uint64_t stored_bytes() const;
 };

@@ -1,35 +1,48 @@
-// The chunks of one image: frame read, hashed, only then decompressed, hashed again. The caller's thread reads the
-// frames; with helpers it does so ahead, into a ring of places, and they unpack meanwhile.
+// The chunks of one image: frame read, hashed, only then decompressed, hashed again; or found on a slot, and hashed.
+// The caller's thread reads the frames; with helpers it does so ahead, into a ring of places, and they do the rest
+// meanwhile. A place holds a run: rows that follow one another and come from the same place, so that small chunks cost
+// neither a read nor a handing over each.
 #include <algorithm>
 #include <condition_variable>
+#include <deque>
 #include <mutex>
 #include <thread>
 
 #include "engine/bundle/bundle.hpp"
 #include "engine/bundle/frame_codec.hpp"
+#include "partitions/io/aligned_buffer.hpp"
 
 namespace slotkeeper::bundle {
 namespace {
 
 /// What all places together may hold: memory is bounded whatever the length of the chunks.
-constexpr std::uint64_t kRingMaxBytes = std::uint64_t{6} << 20U;
-constexpr std::size_t kPlacesPerHelper = 8;
+constexpr std::uint64_t kRingMaxBytes = std::uint64_t{4} << 20U;
+constexpr std::size_t kPlacesPerHelper = 4;
+/// A run ends before it has more bytes than this, or with its first row.
+constexpr std::uint64_t kRunBytes = 256 * 1024;
+
+using From = ReusePlan::From;
 
 bool is_zero_run(const ChunkRow& row) { return (row.flags & chunk_flag::kZeroRun) != 0; }
 
-/// The longest frame and chunk of an index; its parser has bounded every length.
-struct Longest {
-  std::uint32_t frame_bytes = 0;
-  std::uint64_t plain_bytes = 0;
+/// How much a place must hold; the index's parser has bounded every length.
+struct PlaceSize {
+  std::uint64_t frames = 0;
+  std::uint64_t plain = 0;
 };
-Longest longest_of(const std::vector<ChunkRow>& rows) {
-  Longest longest;
+PlaceSize place_size_for(const std::vector<ChunkRow>& rows) {
+  PlaceSize longest;
+  PlaceSize all;
   for (const auto& row : rows) {
-    longest.frame_bytes = std::max(longest.frame_bytes, row.stored_bytes);
-    if (!is_zero_run(row)) longest.plain_bytes = std::max(longest.plain_bytes, row.plain_bytes);
+    if (is_zero_run(row)) continue;
+    longest.frames = std::max<std::uint64_t>(longest.frames, row.stored_bytes);
+    longest.plain = std::max(longest.plain, row.plain_bytes);
+    all.frames += row.stored_bytes;
+    all.plain += row.plain_bytes;
   }
-  SK_INVARIANT(longest.frame_bytes <= kFrameMaxBytes && longest.plain_bytes <= kChunkMaxBytes);
-  return longest;
+  SK_INVARIANT(longest.frames <= kFrameMaxBytes && longest.plain <= kChunkMaxBytes);
+  return {.frames = std::max(longest.frames, std::min(all.frames, kRunBytes)),
+          .plain = io::round_up_to_block(std::max(longest.plain, std::min(all.plain, kRunBytes)))};
 }
 
 /// A row, and where it lies.
@@ -45,26 +58,42 @@ struct Position {
   }
 };
 
-/// Where one chunk is unpacked.
-struct Place {
-  Position position;
-  std::vector<std::byte> frame;
-  std::vector<std::byte> plain;
-  Result<void> result = success();
-  bool is_ready = false;
+/// Rows from `begin` up to, not including, `end`.
+struct Run {
+  Position begin;
+  Position end;
+  ReusePlan::Origin origin;
+  bool zeros = false;
 
-  explicit Place(const Longest& longest)
-      : frame(longest.frame_bytes), plain(static_cast<std::size_t>(longest.plain_bytes)) {}
+  [[nodiscard]] std::uint64_t plain_bytes() const { return end.offset - begin.offset; }
+  [[nodiscard]] std::uint64_t frame_bytes() const { return end.frame_offset - begin.frame_offset; }
 };
 
-Result<void> unpack(const ChunkRow& wanted, Place& place, FrameDecoder& decoder) {
-  const auto stored = io::ConstBytes(place.frame).first(wanted.stored_bytes);
+/// Where one run is unpacked.
+struct Place {
+  Run run;
+  std::vector<std::byte> frames;
+  io::AlignedBuffer plain;
+  Result<void> result = success();
+  std::size_t whole = 0;            ///< rows before this one are; of the one that is not, `result` says why
+  std::vector<std::size_t> missed;  ///< rows that were not found on the slot
+  bool is_ready = false;
+
+  explicit Place(const PlaceSize& size)
+      : frames(static_cast<std::size_t>(size.frames)), plain(static_cast<std::size_t>(size.plain)) {}
+
+  [[nodiscard]] io::Bytes plain_of(const Position& position, const ChunkRow& row) {
+    return plain.bytes().subspan(static_cast<std::size_t>(position.offset - run.begin.offset),
+                                 static_cast<std::size_t>(row.plain_bytes));
+  }
+};
+
+Result<void> unpack(const ChunkRow& wanted, io::ConstBytes stored, io::Bytes plain, FrameDecoder& decoder) {
   if (sha256(stored) != wanted.stored_digest) {
     return make_error(Errc::corrupt, "the bundle's bytes do not match the signed index");
   }
-  const auto unpacked = io::Bytes(place.plain).first(static_cast<std::size_t>(wanted.plain_bytes));
-  SK_TRY(decoder.decode(stored, unpacked));
-  if (sha256(unpacked) != wanted.plain_digest) {
+  SK_TRY(decoder.decode(stored, plain));
+  if (sha256(plain) != wanted.plain_digest) {
     return make_error(Errc::corrupt, "the decompressed bytes do not match the signed index");
   }
   return success();
@@ -81,7 +110,7 @@ struct ImageReader::State {
     bool is_last;          ///< member of the container
     const std::vector<ChunkRow>& rows;
   };
-  State(Frames frames, std::size_t first_chunk, Helpers helpers);
+  State(Frames frames, const Options& options);
   State(const State&) = delete;
   State& operator=(const State&) = delete;
   ~State();
@@ -91,45 +120,62 @@ struct ImageReader::State {
  private:
   [[nodiscard]] Result<void> begin();
   [[nodiscard]] Result<void> end();
+  [[nodiscard]] ReusePlan::Origin origin_of(std::size_t row) const;
+  [[nodiscard]] Run run_from(const Position& begin) const;
   [[nodiscard]] bool can_read() const;
   [[nodiscard]] Result<void> read_next();
-  [[nodiscard]] Result<void> unpack_here(Place& place);
+  [[nodiscard]] Result<void> read_frames(const Position& from, io::Bytes into);
+  [[nodiscard]] Result<void> next_place();
+  [[nodiscard]] Result<Chunk> give_out(Place& place);
+  [[nodiscard]] Result<void> fetch_missed(Place& place);
   [[nodiscard]] std::string where(const Position& position) const;
-  [[nodiscard]] Place& place_of(std::size_t row) { return places_[row % places_.size()]; }
+  [[nodiscard]] Place& place_of(std::size_t run) { return places_[run % places_.size()]; }
+  void unpack_run(Place& place, FrameDecoder& decoder);
+  void find_run(Place& place);
+  void fill(Place& place, FrameDecoder& decoder);
   void work();
 
   const Frames frames_;
+  const ReusePlan* plan_;
+  OnSlots* on_slots_;
+  PlaceSize place_size_;
   std::vector<Place> places_;
   FrameDecoder decoder_{};
+  std::vector<std::byte> missed_frame_;
   // The caller's alone.
   Position to_read_;
   Position to_give_out_;
+  std::size_t runs_read_ = 0;
+  std::size_t run_given_out_ = 0;  ///< the one that rows are given out of
+  bool has_place_ = false;         ///< it is ready
   bool has_begun_ = false;
   bool has_ended_ = false;
   Result<void> read_ = success();  ///< after an error nothing more is read
 
   std::mutex mutex_;
   std::condition_variable changed_;
-  std::size_t read_up_to_ = 0;  ///< row; what lies before may be unpacked
-  std::size_t to_unpack_ = 0;   ///< row
+  std::deque<Place*> to_unpack_;  ///< never one of zeros: that may be given out, and its place another's, at any time
   bool is_ending_ = false;
   std::vector<std::jthread> threads_;
 };
 
-ImageReader::State::State(Frames frames, std::size_t first_chunk, Helpers helpers) : frames_(frames) {
-  SK_INVARIANT(first_chunk <= frames_.rows.size());
+ImageReader::State::State(Frames frames, const Options& options)
+    : frames_(frames),
+      // A stream passes once: what turned out not to be on the slot could not be read any more.
+      plan_(options.on_slots != nullptr && frames.source.size_bytes() ? options.plan : nullptr),
+      on_slots_(options.on_slots),
+      place_size_(place_size_for(frames.rows)) {
+  SK_INVARIANT(options.first_chunk <= frames_.rows.size());
   to_read_.frame_offset = frames_.member.offset;
-  while (to_read_.row < first_chunk) to_read_.step_over(frames_.rows[to_read_.row]);
+  while (to_read_.row < options.first_chunk) to_read_.step_over(frames_.rows[to_read_.row]);
   to_give_out_ = to_read_;
-  read_up_to_ = to_unpack_ = first_chunk;
-  const Longest longest = longest_of(frames_.rows);
-  const std::uint64_t place_bytes = std::max<std::uint64_t>(longest.frame_bytes + longest.plain_bytes, 1);
-  const std::size_t wanted = helpers == 0 ? 1 : std::max<std::size_t>(helpers * kPlacesPerHelper, 2);
+  const std::uint64_t place_bytes = std::max<std::uint64_t>(place_size_.frames + place_size_.plain, 1);
+  const std::size_t wanted = options.helpers == 0 ? 1 : std::max<std::size_t>(options.helpers * kPlacesPerHelper, 2);
   const auto count = static_cast<std::size_t>(std::clamp<std::uint64_t>(kRingMaxBytes / place_bytes, 1, wanted));
   places_.reserve(count);
-  for (std::size_t i = 0; i < count; ++i) places_.emplace_back(longest);
+  for (std::size_t i = 0; i < count; ++i) places_.emplace_back(place_size_);
   if (count < 2) return;  // nothing could go on beside
-  for (Helpers i = 0; i < helpers; ++i) threads_.emplace_back([this] { work(); });
+  for (Helpers i = 0; i < options.helpers; ++i) threads_.emplace_back([this] { work(); });
 }
 
 ImageReader::State::~State() {
@@ -146,13 +192,17 @@ std::string ImageReader::State::where(const Position& position) const {
          std::to_string(position.offset) + " of the image";
 }
 
+ReusePlan::Origin ImageReader::State::origin_of(std::size_t row) const {
+  return plan_ != nullptr ? plan_->origin(row) : ReusePlan::Origin{};
+}
+
 Result<void> ImageReader::State::begin() {
   // Only now: another reader may have been in use since this one was made.
   has_begun_ = true;
   std::vector<ByteRange> wanted;
   std::uint64_t position = to_read_.frame_offset;
   for (std::size_t i = to_read_.row; i < frames_.rows.size(); position += frames_.rows[i++].stored_bytes) {
-    if (frames_.rows[i].stored_bytes == 0) continue;
+    if (frames_.rows[i].stored_bytes == 0 || origin_of(i).from != From::bundle) continue;
     if (wanted.empty() || wanted.back().end != position) wanted.push_back({position, position});
     wanted.back().end += frames_.rows[i].stored_bytes;
   }
@@ -171,86 +221,169 @@ Result<void> ImageReader::State::end() {
   return frames_.is_last ? check_end(frames_.source, frames_.member.padded_end()) : success();
 }
 
-/// The place of the chunk that was given out last is free again when the caller asks for the next one.
+Run ImageReader::State::run_from(const Position& begin) const {
+  const auto& rows = frames_.rows;
+  Run run{.begin = begin, .end = begin, .origin = origin_of(begin.row), .zeros = is_zero_run(rows[begin.row])};
+  run.end.step_over(rows[begin.row]);
+  while (!run.zeros && run.end.row < rows.size()) {
+    const ChunkRow& row = rows[run.end.row];
+    const auto origin = origin_of(run.end.row);
+    if (is_zero_run(row) || origin.from != run.origin.from) break;
+    if (origin.from == From::old_slot && origin.offset != run.origin.offset + run.plain_bytes()) break;
+    if (run.plain_bytes() + row.plain_bytes > place_size_.plain ||
+        run.frame_bytes() + row.stored_bytes > place_size_.frames) {
+      break;
+    }
+    run.end.step_over(row);
+  }
+  return run;
+}
+
+/// The place of the run that was given out last is free again when the caller asks for what follows it.
 bool ImageReader::State::can_read() const {
-  return to_read_.row < frames_.rows.size() && to_read_.row - to_give_out_.row < places_.size();
+  return to_read_.row < frames_.rows.size() && runs_read_ - run_given_out_ < places_.size();
+}
+
+Result<void> ImageReader::State::read_frames(const Position& from, io::Bytes into) {
+  return with_context(read_exactly(frames_.source, from.frame_offset, into), where(from));
 }
 
 Result<void> ImageReader::State::read_next() {
-  const ChunkRow& row = frames_.rows[to_read_.row];
-  Place& place = place_of(to_read_.row);
-  place.position = to_read_;
-  place.is_ready = is_zero_run(row);
+  Place& place = place_of(runs_read_);
+  place.run = run_from(to_read_);
+  place.whole = place.run.end.row;
+  place.missed.clear();
   place.result = success();
-  if (!place.is_ready) {
-    SK_TRY(with_context(
-        read_exactly(frames_.source, to_read_.frame_offset, io::Bytes(place.frame).first(row.stored_bytes)),
-        where(to_read_)));
+  place.is_ready = place.run.zeros;
+  if (!place.run.zeros && place.run.origin.from == From::bundle) {
+    SK_TRY(read_frames(to_read_, io::Bytes(place.frames).first(static_cast<std::size_t>(place.run.frame_bytes()))));
   }
-  to_read_.step_over(row);
+  to_read_ = place.run.end;
+  ++runs_read_;
+  if (place.run.zeros || threads_.empty()) return success();
   const std::lock_guard lock(mutex_);
-  read_up_to_ = to_read_.row;
+  to_unpack_.push_back(&place);
   changed_.notify_all();
   return success();
+}
+
+/// Frame after frame, up to the first that is wrong.
+void ImageReader::State::unpack_run(Place& place, FrameDecoder& decoder) {
+  for (Position at = place.run.begin; at.row < place.run.end.row; at.step_over(frames_.rows[at.row])) {
+    const ChunkRow& row = frames_.rows[at.row];
+    const auto frame =
+        io::ConstBytes(place.frames)
+            .subspan(static_cast<std::size_t>(at.frame_offset - place.run.begin.frame_offset), row.stored_bytes);
+    place.result = unpack(row, frame, place.plain_of(at, row), decoder);
+    if (place.result.has_value()) continue;
+    place.whole = at.row;
+    return;
+  }
+}
+
+void ImageReader::State::find_run(Place& place) {
+  const Run& run = place.run;
+  const std::uint64_t offset = run.origin.from == From::target ? run.begin.offset : run.origin.offset;
+  const auto length = static_cast<std::size_t>(io::round_up_to_block(run.plain_bytes()));
+  const bool was_read = on_slots_->read(run.origin.from, offset, place.plain.bytes().first(length));
+  for (Position at = run.begin; at.row < run.end.row; at.step_over(frames_.rows[at.row])) {
+    const ChunkRow& row = frames_.rows[at.row];
+    if (!was_read || sha256(place.plain_of(at, row)) != row.plain_digest) place.missed.push_back(at.row);
+  }
+}
+
+void ImageReader::State::fill(Place& place, FrameDecoder& decoder) {
+  if (place.run.origin.from == From::bundle) {
+    unpack_run(place, decoder);
+  } else {
+    find_run(place);
+  }
 }
 
 void ImageReader::State::work() {
   FrameDecoder decoder;
   std::unique_lock lock(mutex_);
   for (;;) {
-    changed_.wait(lock, [this] { return is_ending_ || to_unpack_ < read_up_to_; });
+    changed_.wait(lock, [this] { return is_ending_ || !to_unpack_.empty(); });
     if (is_ending_) return;
-    Place& place = place_of(to_unpack_);
-    const ChunkRow& row = frames_.rows[to_unpack_++];
-    if (is_zero_run(row)) continue;  // may long be given out, and its place another's
+    Place& place = *to_unpack_.front();
+    to_unpack_.pop_front();
     lock.unlock();
-    Result<void> result = unpack(row, place, decoder);
+    fill(place, decoder);
     lock.lock();
-    place.result = std::move(result);
     place.is_ready = true;
     changed_.notify_all();
   }
 }
 
-Result<void> ImageReader::State::unpack_here(Place& place) {
-  if (place.is_ready) return success();
-  place.is_ready = true;
-  return unpack(frames_.rows[place.position.row], place, decoder_);
+/// What was not on the slot after all comes from the bundle.
+Result<void> ImageReader::State::fetch_missed(Place& place) {
+  missed_frame_.resize(static_cast<std::size_t>(place_size_.frames));
+  Position at = place.run.begin;
+  for (const std::size_t missed : place.missed) {
+    while (at.row < missed) at.step_over(frames_.rows[at.row]);
+    const ChunkRow& row = frames_.rows[at.row];
+    const auto frame = io::Bytes(missed_frame_).first(row.stored_bytes);
+    SK_TRY(read_frames(at, frame));
+    SK_TRY(with_context(unpack(row, frame, place.plain_of(at, row), decoder_), where(at)));
+  }
+  return success();
+}
+
+/// Until the run to give out is ready.
+Result<void> ImageReader::State::next_place() {
+  while (read_.has_value() && can_read()) read_ = read_next();
+  if (runs_read_ == run_given_out_) return read_.as_failure();  // what was read before it was given out first
+  Place& place = place_of(run_given_out_);
+  if (!place.run.zeros) {
+    if (threads_.empty()) {
+      fill(place, decoder_);
+    } else {
+      std::unique_lock lock(mutex_);
+      changed_.wait(lock, [&] { return place.is_ready; });
+    }
+    SK_TRY(fetch_missed(place));
+  }
+  has_place_ = true;
+  return success();
+}
+
+Result<Chunk> ImageReader::State::give_out(Place& place) {
+  const ChunkRow& row = frames_.rows[to_give_out_.row];
+  if (to_give_out_.row == place.whole) SK_TRY(with_context(place.result, where(to_give_out_)));
+  Chunk chunk{.number = to_give_out_.row,
+              .offset = to_give_out_.offset,
+              .plain_bytes = row.plain_bytes,
+              .zeros = place.run.zeros,
+              .from = place.run.origin.from,
+              .data = {}};
+  if (!chunk.zeros) chunk.data = place.plain_of(to_give_out_, row);
+  if (std::ranges::binary_search(place.missed, to_give_out_.row)) chunk.from = From::bundle;
+  to_give_out_.step_over(row);
+  return chunk;
 }
 
 Result<std::optional<Chunk>> ImageReader::State::next() {
   if (!has_begun_) SK_TRY(with_context(begin(), frames_.source.name()));
+  if (has_place_ && to_give_out_.row == place_of(run_given_out_).run.end.row) {
+    ++run_given_out_;
+    has_place_ = false;
+  }
   if (to_give_out_.row == frames_.rows.size()) {
     if (!has_ended_) SK_TRY(with_context(end(), frames_.source.name()));
     return std::optional<Chunk>{};
   }
-  while (read_.has_value() && can_read()) read_ = read_next();
-  if (to_read_.row == to_give_out_.row) return read_.as_failure();  // what was read before it was given out first
-  Place& place = place_of(to_give_out_.row);
-  if (threads_.empty()) {
-    SK_TRY(with_context(unpack_here(place), where(place.position)));
-  } else {
-    std::unique_lock lock(mutex_);
-    changed_.wait(lock, [&] { return place.is_ready; });
-    SK_TRY(with_context(place.result, where(place.position)));
-  }
-  const ChunkRow& row = frames_.rows[to_give_out_.row];
-  Chunk chunk{.number = to_give_out_.row,
-              .offset = to_give_out_.offset,
-              .plain_bytes = row.plain_bytes,
-              .zeros = is_zero_run(row),
-              .data = {}};
-  if (!chunk.zeros) chunk.data = io::ConstBytes(place.plain).first(static_cast<std::size_t>(row.plain_bytes));
-  to_give_out_.step_over(row);
+  if (!has_place_) SK_TRY(next_place());
+  SK_TRY_ASSIGN(const Chunk chunk, give_out(place_of(run_given_out_)));
   return std::optional{chunk};
 }
 
-ImageReader::ImageReader(const VerifiedManifest& manifest, std::size_t image, std::size_t first_chunk, Helpers helpers)
+ImageReader::ImageReader(const VerifiedManifest& manifest, std::size_t image, const Options& options)
     : state_(std::make_unique<State>(State::Frames{.source = manifest.source(),
                                                    .member = manifest.frames(image),
                                                    .is_last = image + 1 == manifest.manifest().images.size(),
                                                    .rows = manifest.index(image).rows},
-                                     first_chunk, helpers)) {}
+                                     options)) {}
 ImageReader::ImageReader(ImageReader&&) noexcept = default;
 ImageReader::~ImageReader() = default;
 

@@ -16,7 +16,7 @@ inline constexpr std::size_t kManifestMaxBytes = std::size_t{64} * 1024;
 inline constexpr std::size_t kImagesMax = 16;
 inline constexpr std::size_t kNameMaxBytes = 64;
 inline constexpr std::uint64_t kImageMaxBytes = 1ull << 40;
-inline constexpr std::uint64_t kIndexMaxBytes = 4ull << 20;  ///< of one image
+inline constexpr std::uint64_t kIndexMaxBytes = 8ull << 20;  ///< of one image
 inline constexpr std::int64_t kManifestFormat = 1;
 
 struct FirmwareGroup {

@@ -238,7 +238,7 @@ Result<std::unique_ptr<Device>> open_device(EngineSettings& settings, OpenFor pu
 
 Result<std::vector<std::string>> damaged_volumes(EngineSettings& settings, const Slot& slot,
                                                  const SlotBaseline& baseline, Phase phase, ProgressSink* sink,
-                                                 SlotReading* reading) {
+                                                 SlotReading* reading, const BlockLookOf& look_of) {
   std::vector<std::string> damaged;
   for (const auto& expected : baseline.volumes) {
     const Volume* volume = slot.find(expected.volume);
@@ -248,7 +248,8 @@ Result<std::vector<std::string>> damaged_volumes(EngineSettings& settings, const
     }
     if (volume->check == VolumeCheck::none) continue;
     SK_TRY_ASSIGN(auto found, hash_volume(settings.storage, *volume, expected.length_bytes,
-                                          sink != nullptr ? *sink : settings.sink, phase, settings.helpers));
+                                          sink != nullptr ? *sink : settings.sink, phase, settings.helpers,
+                                          look_of ? look_of(expected.volume) : BlockLook{}));
     if (found.digest != expected.digest) damaged.push_back(expected.volume);
     if (reading != nullptr) (*reading)[expected.volume] = std::move(found.fast_hashes);
   }

@@ -1,6 +1,7 @@
 // Everything a command works on, opened in the right order: state store (locked), boot control, booted slot, record.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -10,6 +11,7 @@
 #include "engine/transaction/permanent_watch.hpp"
 #include "engine/transaction/record.hpp"
 #include "engine/transaction/recovery.hpp"
+#include "partitions/slot_hash.hpp"
 #include "partitions/state_store.hpp"
 
 namespace slotkeeper {
@@ -89,11 +91,15 @@ enum class OpenFor : std::uint8_t { reading, writing, recovering };
 /// How the volumes of a slot read, by name: the fast hashes of their pieces.
 using SlotReading = std::map<std::string, std::vector<std::uint64_t>>;
 
+/// Who wants to see the blocks of a volume, by its name, while it is read; may give nobody.
+using BlockLookOf = std::function<BlockLook(const std::string& volume)>;
+
 /// Volumes of a slot that do not read as their baseline says; volumes with `verify = "none"` are left out. Reports to
 /// `sink` where one is given, and keeps in `reading` how the volumes read.
 [[nodiscard]] Result<std::vector<std::string>> damaged_volumes(EngineSettings& settings, const Slot& slot,
                                                                const SlotBaseline& baseline, Phase phase,
                                                                ProgressSink* sink = nullptr,
-                                                               SlotReading* reading = nullptr);
+                                                               SlotReading* reading = nullptr,
+                                                               const BlockLookOf& look_of = {});
 
 }  // namespace slotkeeper

@@ -75,16 +75,30 @@ class ProbingSink final : public ForwardingSink {
   permanent::WriteProbe& probe_;
 };
 
+/// Remembers what the booted slot holds, where the bundle says how to cut it.
+BlockLook look_for_chunks(const bundle::VerifiedManifest& manifest, const std::string& volume,
+                          PreflightReport& report) {
+  const auto& images = manifest.manifest().images;
+  for (std::size_t i = 0; i < images.size(); ++i) {
+    const std::uint32_t average_bytes = manifest.index(i).cut_average_bytes;
+    if (images[i].volume != volume || average_bytes == 0) continue;
+    auto& chunks = report.old_chunks.emplace(volume, average_bytes).first->second;
+    return [&chunks](std::span<const BlockHash> blocks) { chunks.add(blocks); };
+  }
+  return {};
+}
+
 /// Reads the booted slot, and measures meanwhile how much the live system writes. We write nothing here, so nothing of
 /// ours is in the rate.
-Result<FallbackFinding> fallback_while_probing(Device& device, io::Directory& root, PreflightReport& report) {
+Result<FallbackFinding> fallback_while_probing(Device& device, io::Directory& root, PreflightReport& report,
+                                               const BlockLookOf& look_of) {
   const Configuration& configuration = device.configuration();
-  if (configuration.storm_probe.count() == 0) return fallback_gate(device, device.sink());
+  if (configuration.storm_probe.count() == 0) return fallback_gate(device, device.sink(), look_of);
   SK_TRY_ASSIGN(auto probe,
                 permanent::WriteProbe::begin(device.storage(), device.settings.host, root, configuration.permanent_path,
                                              report.inventory(), configuration.storm_probe));
   ProbingSink sink(device.sink(), probe);
-  SK_TRY_ASSIGN(auto finding, fallback_gate(device, sink));
+  SK_TRY_ASSIGN(auto finding, fallback_gate(device, sink, look_of));
   SK_TRY_ASSIGN(report.write_rate, probe.finish(device.sink()));
   return finding;
 }
@@ -192,7 +206,9 @@ Result<PreflightReport> examine(Device& device, const bundle::VerifiedManifest& 
   SK_TRY_ASSIGN(const auto limits, files_to_keep(device, manifest));
   SK_TRY_ASSIGN(report.compaction,
                 permanent::plan_compaction(*root, std::move(inventory).assume_value(), configuration.classes, limits));
-  SK_TRY_ASSIGN(auto fallback, fallback_while_probing(device, *root, report));
+  const auto look_of = [&](const std::string& volume) { return look_for_chunks(manifest, volume, report); };
+  SK_TRY_ASSIGN(auto fallback, fallback_while_probing(device, *root, report, look_of));
+  for (auto& [volume, chunks] : report.old_chunks) chunks.finish();
   SK_TRY_ASSIGN(const auto space, root->space());
   SK_TRY(root->close());
   SK_TRY_ASSIGN(const auto reserved, permanent::bytes_kept_back(device.storage(), configuration.permanent_path));

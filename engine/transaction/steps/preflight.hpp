@@ -1,11 +1,13 @@
 // Step 3 of 9: VerifiedManifest -> UpdatePlan. Looks, computes and decides; changes no byte anywhere.
 #pragma once
 
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "engine/bundle/bundle.hpp"
+#include "engine/bundle/reuse_plan.hpp"
 #include "engine/transaction/device.hpp"
 #include "partitions/permanent/compaction.hpp"
 #include "partitions/permanent/forecast.hpp"
@@ -24,6 +26,7 @@ struct PreflightReport {
   permanent::Advice advice;                        ///< what to free so that the gates of the forecast pass
   std::uint64_t errors_counted = 0;                ///< of the permanent partition's filesystem
   SlotReading fallback;                            ///< how the booted slot read
+  std::map<std::string, bundle::OldChunks> old_chunks;  ///< what it holds, by volume, cut as the bundle is
 
   [[nodiscard]] const permanent::Inventory& inventory() const { return compaction.inventory; }
   /// The first gate that says no.

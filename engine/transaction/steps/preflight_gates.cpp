@@ -36,7 +36,7 @@ void find_worn_disks(const io::StorageHealth& health, std::set<std::string>& see
 
 }  // namespace
 
-Result<FallbackFinding> fallback_gate(Device& device, EngineSink& sink) {
+Result<FallbackFinding> fallback_gate(Device& device, EngineSink& sink, const BlockLookOf& look_of) {
   FallbackFinding finding;
   permanent::Gate& gate = finding.gate;
   gate = {.code = Errc::fallback_damaged, .pass = true, .measured = 0, .limit = 0, .unit = "count", .message = {}};
@@ -54,8 +54,8 @@ Result<FallbackFinding> fallback_gate(Device& device, EngineSink& sink) {
     if (volume != nullptr && volume->check != VolumeCheck::none) finding.read_bytes += expected.length_bytes;
   }
   const auto began = device.settings.host.monotonic();
-  SK_TRY_ASSIGN(const auto damaged,
-                damaged_volumes(device.settings, volumes, *baseline, Phase::preflight, &sink, &finding.reading));
+  SK_TRY_ASSIGN(const auto damaged, damaged_volumes(device.settings, volumes, *baseline, Phase::preflight, &sink,
+                                                    &finding.reading, look_of));
   const auto passed = std::chrono::duration_cast<std::chrono::milliseconds>(device.settings.host.monotonic() - began);
   if (finding.read_bytes > 0 && passed.count() > 0) {
     finding.read_bytes_per_s = finding.read_bytes * 1000 / static_cast<std::uint64_t>(passed.count());

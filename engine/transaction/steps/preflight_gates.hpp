@@ -18,7 +18,7 @@ struct FallbackFinding {
 
 /// Reads the booted slot and compares it with its baseline. measured: volumes that differ, or 1 where no checksums are
 /// recorded; limit 0.
-[[nodiscard]] Result<FallbackFinding> fallback_gate(Device& device, EngineSink& sink);
+[[nodiscard]] Result<FallbackFinding> fallback_gate(Device& device, EngineSink& sink, const BlockLookOf& look_of = {});
 
 /// measured: files that kept changing; limit 0.
 [[nodiscard]] permanent::Gate config_busy_gate(const std::optional<Error>& busy);

@@ -1,5 +1,6 @@
 #include "engine/transaction/steps/stage.hpp"
 
+#include "engine/transaction/steps/reuse.hpp"
 #include "partitions/slot_writer.hpp"
 
 namespace slotkeeper {
@@ -17,14 +18,51 @@ Result<void> withhold_target(Device& device, SlotId target) {
                                   boot::only_slot(before.environment, device.booted, device.attempts()));
 }
 
+/// How far the staging is, and where the bytes of the images came from.
 struct Progress {
   std::uint64_t done = 0;
   std::uint64_t total = 0;
+  std::uint64_t zero_bytes = 0;
+  std::uint64_t bundle_bytes = 0;
+  std::uint64_t target_bytes = 0;
+  std::uint64_t old_slot_bytes = 0;
+  std::uint64_t written_bytes = 0;
+
+  void count(const bundle::Chunk& chunk) {
+    done += chunk.plain_bytes;
+    if (chunk.zeros) {
+      zero_bytes += chunk.plain_bytes;
+      return;
+    }
+    switch (chunk.from) {
+      case bundle::ReusePlan::From::bundle:
+        bundle_bytes += chunk.plain_bytes;
+        break;
+      case bundle::ReusePlan::From::target:
+        target_bytes += chunk.plain_bytes;
+        break;
+      case bundle::ReusePlan::From::old_slot:
+        old_slot_bytes += chunk.plain_bytes;
+        break;
+    }
+  }
+
+  [[nodiscard]] JsonObject report() const {
+    return {{"image_bytes", total},
+            {"zero_bytes", zero_bytes},
+            {"bundle_bytes", bundle_bytes},
+            {"in_place_bytes", target_bytes},
+            {"running_slot_bytes", old_slot_bytes},
+            {"written_bytes", written_bytes}};
+  }
 };
 
-Result<void> write_body(Device& device, const bundle::VerifiedManifest& manifest, std::size_t image,
+Result<void> write_body(Device& device, const bundle::VerifiedManifest& manifest, std::size_t image, const Reuse& reuse,
                         VolumeWriter& writer, FallbackCheck& fallback, Progress& progress) {
-  bundle::ImageReader reader(manifest, image, 0, device.settings.helpers);
+  bundle::ImageReader reader(
+      manifest, image,
+      {.first_chunk = 0, .helpers = device.settings.helpers, .plan = &reuse.plan, .on_slots = reuse.on_slots.get()});
+  if (reuse.target_is_alike) writer.leave_what_is_equal();
   while (true) {
     SK_TRY(device.sink().check_cancelled());
     SK_TRY_ASSIGN(const auto chunk, reader.next());
@@ -32,9 +70,11 @@ Result<void> write_body(Device& device, const bundle::VerifiedManifest& manifest
     if (chunk->zeros) {
       SK_TRY(writer.write_zeros(chunk->offset, chunk->plain_bytes));
     } else {
-      SK_TRY(writer.write_chunk(chunk->offset, chunk->data));
+      SK_TRY(writer.write_chunk(
+          chunk->offset, chunk->data,
+          chunk->from == bundle::ReusePlan::From::target ? VolumeWriter::Present::yes : VolumeWriter::Present::no));
     }
-    progress.done += chunk->plain_bytes;
+    progress.count(*chunk);
     device.sink().progress(Phase::stage, progress.done, progress.total);
     fallback.follow(progress.done, progress.total);
   }
@@ -68,14 +108,17 @@ Result<StagedSlot> stage_images(Device& device, const bundle::VerifiedManifest& 
   }
   auto fallback = std::make_unique<FallbackCheck>(device, plan.report().fallback);
   for (std::size_t i = 0; i < writers.size(); ++i) {
-    SK_TRY(with_context(write_body(device, manifest, i, *writers[i], *fallback, progress),
+    SK_TRY_ASSIGN(const Reuse reuse, find_reusable(device, manifest, i, plan.report()));
+    SK_TRY(with_context(write_body(device, manifest, i, reuse, *writers[i], *fallback, progress),
                         "volume " + manifest.manifest().images[i].volume));
   }
   for (std::size_t i = 0; i < writers.size(); ++i) {
     const std::string name = "volume " + manifest.manifest().images[i].volume;
     SK_TRY(with_context(writers[i]->finish(), name));
+    progress.written_bytes += writers[i]->written_bytes();
     SK_TRY(with_context(writers[i]->close(), name));
   }
+  device.set_report("staged", progress.report());
   SK_TRY(device.advance(Event::image_complete));
   return StagedSlot(target, std::move(fallback));
 }

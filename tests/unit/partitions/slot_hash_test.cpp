@@ -1,6 +1,7 @@
 // The checksum of a volume, with and without helpers.
 #include "partitions/slot_hash.hpp"
 
+#include <fstream>
 #include <random>
 
 #include <gtest/gtest.h>
@@ -57,6 +58,29 @@ TEST_F(SlotHash, IsThatOfTheFirstBytes) {
     EXPECT_TRUE(ok(reads_the_same(memory, volume, length, hash.fast_hashes, silent, Phase::check, 0)));
   }
   EXPECT_EQ(error_of(hash_volume(memory, volume, image.size() + 1, silent, Phase::verify, 0)).code, Errc::io_error);
+}
+
+TEST_F(SlotHash, ShowsTheBlocksInOrderWhoeverReadsThem) {
+  const test::TemporaryDirectory folder;
+  const std::string path = folder / "slot.img";
+  std::ofstream(path, std::ios::binary)
+      .write(reinterpret_cast<const char*>(image.data()), static_cast<std::streamsize>(image.size()));
+  const auto storage = io::make_posix_storage();
+  for (const Helpers helpers : {0u, 3u}) {
+    std::vector<BlockHash> shown;
+    const BlockLook look = [&](std::span<const BlockHash> blocks) {
+      shown.insert(shown.end(), blocks.begin(), blocks.end());
+    };
+    ok(look_at_blocks(*storage, {.name = "rootfs", .device_path = path}, image.size(), silent, Phase::stage, helpers,
+                      look));
+    ASSERT_EQ(shown.size(), image.size() / kHashBlockBytes + 1);
+    for (std::size_t i = 0; i < shown.size(); ++i) {
+      const auto rest = io::ConstBytes(image).subspan(i * kHashBlockBytes);
+      const auto block = rest.first(std::min<std::size_t>(rest.size(), kHashBlockBytes));
+      ASSERT_EQ(shown[i].hash, fast_hash(block)) << i;
+      ASSERT_EQ(shown[i].is_zero, i >= 256 && i < 512) << i;
+    }
+  }
 }
 
 TEST_F(SlotHash, StopsWhenAskedBeforeTheSwitch) {

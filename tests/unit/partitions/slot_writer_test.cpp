@@ -17,6 +17,7 @@
 namespace slotkeeper {
 namespace {
 
+using test::MemoryFaults;
 using test::MemoryStorage;
 
 constexpr std::uint64_t kMiB = 1 << 20;
@@ -121,6 +122,66 @@ TEST(SlotWriter, AnImageThatIsAllZerosIsWrittenToo) {
   std::fill(node.contents.begin(), node.contents.end(), std::byte{0x77});
   ASSERT_TRUE(write_volume(storage, kVolume, image).has_value());
   EXPECT_EQ(node.durable, image);
+}
+
+/// What is written to a device that holds `old`, where equal blocks are left alone.
+struct SparingRun {
+  std::uint64_t written_bytes = 0;
+  std::vector<std::byte> durable;
+};
+SparingRun write_sparingly(const std::vector<std::byte>& old, const std::vector<std::byte>& image,
+                           const MemoryFaults& faults = {}) {
+  MemoryStorage storage;
+  auto& node = storage.add_device(kVolume.device_path, old.size());
+  node.contents = node.durable = old;
+  storage.plan_faults(faults);
+  const auto writer = VolumeWriter::open(storage, kVolume, image.size()).value();
+  EXPECT_TRUE(writer->withhold_heads().has_value());
+  writer->leave_what_is_equal();
+  EXPECT_TRUE(write_body(*writer, image).has_value());
+  EXPECT_TRUE(writer->check_body(silent).has_value());
+  EXPECT_TRUE(writer->finish().has_value());
+  SparingRun run{.written_bytes = writer->written_bytes(), .durable = {}};
+  EXPECT_TRUE(writer->close().has_value());
+  run.durable = node.durable;
+  return run;
+}
+
+TEST(SlotWriter, BlocksThatAreEqualAreLeftAlone) {
+  const std::vector<std::byte> image = make_image(20 * kMiB + 512, 3 * kMiB + 100, 17 * kMiB + 300);
+  SparingRun run = write_sparingly(image, image);
+  EXPECT_EQ(run.written_bytes, 0u);
+  EXPECT_EQ(run.durable, image);
+
+  std::vector<std::byte> old = image;
+  for (const std::uint64_t at : {std::uint64_t{1}, 200 * 4096ul, 2 * kMiB - 1, 2 * kMiB, 10 * kMiB, 20 * kMiB + 511}) {
+    old[at] ^= std::byte{1};
+  }
+  run = write_sparingly(old, image);
+  // Of the blocks that differ, the first is a head, one lies in a window of zeros, which is zeroed as a whole, and the
+  // last one is not a whole one.
+  EXPECT_EQ(run.written_bytes, 3 * 4096u + kMiB + 512);
+  EXPECT_EQ(run.durable, image);
+
+  run = write_sparingly(std::vector<std::byte>(image.size() + 4096, std::byte{0x77}), image);
+  EXPECT_TRUE(std::equal(image.begin(), image.end(), run.durable.begin()));
+}
+
+TEST(SlotWriter, BlocksThatAreKnownToBeThereAreNotReadAgain) {
+  const std::vector<std::byte> image = make_image(3 * kMiB + 512);
+  MemoryStorage storage;
+  auto& node = storage.add_device(kVolume.device_path, image.size());
+  node.contents = node.durable = image;
+  const auto writer = VolumeWriter::open(storage, kVolume, image.size()).value();
+  ASSERT_TRUE(writer->withhold_heads().has_value());
+  writer->leave_what_is_equal();
+  ASSERT_TRUE(writer->write_chunk(0, io::ConstBytes(image).first(kMiB)).has_value());
+  node.contents[kMiB + 5000] ^= std::byte{1};  // shows who reads
+  ASSERT_TRUE(writer->write_chunk(kMiB, io::ConstBytes(image).subspan(kMiB), VolumeWriter::Present::yes).has_value());
+  ASSERT_TRUE(writer->check_body(silent).has_value());
+  ASSERT_TRUE(writer->finish().has_value());
+  EXPECT_EQ(writer->written_bytes(), 0u);
+  ASSERT_TRUE(writer->close().has_value());
 }
 
 TEST(SlotWriter, WorksWhereThereIsNoDirectIo) {

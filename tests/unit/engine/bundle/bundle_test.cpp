@@ -2,6 +2,8 @@
 
 #include <cstring>
 #include <fstream>
+#include <sched.h>
+#include <stdexcept>
 
 #include <gtest/gtest.h>
 
@@ -351,7 +353,7 @@ TEST(BundleDamage, SignedIndexThatDoesNotFitIsCorrupt) {
   };
   EXPECT_TRUE(verify(with_index(index)).has_value());
   auto longer = index;
-  longer.rows[0].plain_bytes += 1;
+  longer.rows[0].plain_bytes += 4096;
   expect_failure(verify(with_index(longer)), Errc::corrupt, "more bytes than the image has");
   auto delta = index;
   delta.rows[0].flags = chunk_flag::kOldImage;
@@ -371,8 +373,8 @@ TEST(BundleDamage, SignedIndexThatDoesNotFitIsCorrupt) {
   // A chunk that unpacks to more than its row says: a bomb never gets more room.
   auto bomb = index;
   ASSERT_EQ(bomb.rows[1].flags, 0u);
-  bomb.rows[0].plain_bytes -= 512;
-  bomb.rows[1].plain_bytes += 512;
+  bomb.rows[0].plain_bytes -= 4096;
+  bomb.rows[1].plain_bytes += 4096;
   expect_failure(read_image(verify(with_index(bomb)).value(), 0), Errc::corrupt, "chunk 0");
 }
 
@@ -437,7 +439,7 @@ TEST(Bundle, HelpersStopAtTheFirstErrorAndWhenNobodyReadsOn) {
     std::string bytes = made().bytes;
     bytes[frame + rows[damaged].stored_bytes / 2] ^= 1;
     const auto again = verify(bytes).value();
-    ImageReader reader(again, 0, 0, 3);
+    ImageReader reader(again, 0, {.helpers = 3});
     for (std::size_t row = 0; row < damaged; ++row) ASSERT_TRUE(reader.next().has_value()) << row;
     const auto failed = reader.next();
     ASSERT_FALSE(failed.has_value()) << damaged;
@@ -445,8 +447,8 @@ TEST(Bundle, HelpersStopAtTheFirstErrorAndWhenNobodyReadsOn) {
     EXPECT_NE(failed.error().message.find("chunk " + std::to_string(damaged) + " "), std::string::npos)
         << failed.error().message;
   }
-  ImageReader unread(verified, 0, 0, 3);
-  ImageReader begun(verified, 0, 0, 3);
+  ImageReader unread(verified, 0, {.helpers = 3});
+  ImageReader begun(verified, 0, {.helpers = 3});
   EXPECT_TRUE(begun.next().has_value());
 }
 
@@ -500,7 +502,7 @@ TEST(Bundle, ReadingAnImageNeedsMemoryForOneChunkOnly) {
   ASSERT_GT(before, 0u);
   auto source = open_file_source(*storage, request.output_path).value();
   const auto verified = verify_bundle(open_bundle(std::move(source)).value(), policy_with()).value();
-  ImageReader reader(verified, 0, 0, 4);
+  ImageReader reader(verified, 0, {.helpers = 4});
   std::uint64_t sum = 0;
   while (true) {
     const auto chunk = reader.next();

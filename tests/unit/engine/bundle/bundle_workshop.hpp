@@ -164,7 +164,7 @@ inline Result<bundle::VerifiedManifest> verify_bytes(std::string bytes, const bu
 /// All bytes of an image, or the first error.
 inline Result<std::string> read_image(const bundle::VerifiedManifest& manifest, std::size_t image,
                                       std::size_t first_chunk = 0, Helpers helpers = 0) {
-  bundle::ImageReader reader(manifest, image, first_chunk, helpers);
+  bundle::ImageReader reader(manifest, image, {.first_chunk = first_chunk, .helpers = helpers});
   std::string bytes;
   while (true) {
     SK_TRY_ASSIGN(const auto chunk, reader.next());

@@ -1,6 +1,7 @@
 #include "engine/bundle/bundle_writer.hpp"
 
 #include <algorithm>
+#include <filesystem>
 #include <functional>
 
 #include <gtest/gtest.h>
@@ -85,21 +86,30 @@ TEST(BundleWriter, SameInputsGiveTheSameBytesButForTheSignature) {
 /// What an older version of this program has packed must stay readable, so these bytes never change.
 TEST(BundleWriter, ChunksGrowWithTheImage) {
   const TemporaryDirectory folder;
-  auto request = request_for(folder, "one.skb", {{"rootfs", test::image_bytes(1 << 20, 5)}});
+  // Of the larger one most is a hole.
+  auto request = request_for(folder, "one.skb", {{"rootfs", test::image_bytes(1 << 20, 5)}, {"data", "x"}});
+  std::filesystem::resize_file(folder / "data.img", std::uint64_t{600} << 20U);
   request.chunk_bytes = 0;
+  request.compression_level = 1;
   ASSERT_TRUE(create(request).has_value());
   const auto verified = test::verify_bytes(read_file(folder / "one.skb"), policy_with()).value();
-  EXPECT_EQ(verified.index(0).rows.at(0).plain_bytes, 128u * 1024);
+  EXPECT_EQ(verified.index(0).cut_average_bytes, 8u * 1024);
+  EXPECT_EQ(verified.index(1).cut_average_bytes, 32u * 1024);
+  EXPECT_EQ(verified.index(1).rows.size(), 2u);
 }
 
 TEST(BundleWriter, EverySizeOfSectorsComesBack) {
-  for (const std::size_t size : {512u, 4096u, 64u * 1024, 64u * 1024 + 512, 3u * 64 * 1024 - 512}) {
-    const TemporaryDirectory folder;
-    const TestImage image{"rootfs", test::image_bytes(size, 7)};
-    ASSERT_TRUE(create(request_for(folder, "one.skb", {image})).has_value());
-    const auto verified = test::verify_bytes(read_file(folder / "one.skb"), policy_with());
-    ASSERT_TRUE(verified.has_value()) << verified.error().message;
-    EXPECT_TRUE(test::read_image(verified.value(), 0).value() == image.bytes) << size;
+  for (const std::size_t size : {512u, 4096u, 64u * 1024, 64u * 1024 + 512, 3u * 64 * 1024 - 512, (5u << 20U) + 512}) {
+    for (const std::uint32_t chunk_bytes : {0u, 64u * 1024, 12288u + 512}) {
+      const TemporaryDirectory folder;
+      const TestImage image{"rootfs", test::image_bytes(size, 7)};
+      auto request = request_for(folder, "one.skb", {image});
+      request.chunk_bytes = chunk_bytes;
+      ASSERT_TRUE(create(request).has_value());
+      const auto verified = test::verify_bytes(read_file(folder / "one.skb"), policy_with());
+      ASSERT_TRUE(verified.has_value()) << verified.error().message;
+      EXPECT_TRUE(test::read_image(verified.value(), 0).value() == image.bytes) << size << " in " << chunk_bytes;
+    }
   }
 }
 

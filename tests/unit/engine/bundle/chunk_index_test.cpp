@@ -2,21 +2,28 @@
 
 #include <gtest/gtest.h>
 
+#include "engine/bundle/chunk_cutter.hpp"
 #include "engine/bundle/manifest.hpp"
 
 namespace slotkeeper::bundle {
 namespace {
 
 ChunkRow frame_row(std::uint64_t plain, std::uint32_t stored) {
-  ChunkRow row{.plain_bytes = plain, .stored_bytes = stored, .flags = 0, .stored_digest = {}, .plain_digest = {}};
+  ChunkRow row{
+      .plain_bytes = plain, .stored_bytes = stored, .flags = 0, .stored_digest = {}, .plain_digest = {}, .lookup = 0};
   row.stored_digest.bytes.fill(std::byte{0xaa});
   row.plain_digest.bytes.fill(std::byte{0xbb});
+  row.lookup = plain % kHashBlockBytes == 0 ? 0xcccccccccccccccd : 0;
   return row;
 }
 
 ChunkRow zero_row(std::uint64_t plain) {
-  return {
-      .plain_bytes = plain, .stored_bytes = 0, .flags = chunk_flag::kZeroRun, .stored_digest = {}, .plain_digest = {}};
+  return {.plain_bytes = plain,
+          .stored_bytes = 0,
+          .flags = chunk_flag::kZeroRun,
+          .stored_digest = {},
+          .plain_digest = {},
+          .lookup = 0};
 }
 
 std::string hex(io::ConstBytes bytes) {
@@ -44,7 +51,7 @@ Errc error_of_row(Change change) {
 TEST(ChunkIndex, ComesBackAsPrinted) {
   const ChunkIndex index{{frame_row(65536, 1000), zero_row(1ull << 33), frame_row(5000, 5010), frame_row(1, 13)}};
   const auto bytes = print_chunk_index(index);
-  EXPECT_EQ(bytes.size(), 16 + 4 * 80u);
+  EXPECT_EQ(bytes.size(), 16 + 4 * 88u);
   const auto parsed = parse_chunk_index(bytes, index.plain_bytes(), index.stored_bytes());
   ASSERT_TRUE(parsed.has_value()) << parsed.error().message;
   ASSERT_EQ(parsed.value().rows.size(), 4u);
@@ -62,14 +69,16 @@ TEST(ChunkIndex, HasTheBytesOfTheDocumentedExample) {
             "34120000"
             "00000000" +
                 std::string(64, 'a') + std::string(64, 'b') +
+                "cdcccccccccccccc"
                 "0000060000000000"
                 "00000000"
                 "01000000" +
-                std::string(128, '0'));
+                std::string(144, '0'));
 }
 
 TEST(ChunkIndex, RefusesAnotherHeaderOrLength) {
-  const ChunkIndex index{{frame_row(4096, 100)}};
+  ChunkIndex index{{frame_row(4096, 100)}};
+  index.cut_average_bytes = 16384;
   const auto good = print_chunk_index(index);
   for (std::size_t i = 0; i < 16; ++i) {
     auto bytes = good;
@@ -126,6 +135,28 @@ TEST(ChunkIndex, RefusesSumsThatDifferOrOverflow) {
 
 TEST(ChunkIndex, RefusesAnEmptyIndexOfAnImage) {
   EXPECT_EQ(parse_chunk_index(print_chunk_index({}), 4096, 0).error().code, Errc::corrupt);
+}
+
+TEST(ChunkIndex, RefusesALookUpHashInsideABlock) {
+  ChunkIndex index{{frame_row(5000, 100), frame_row(4096, 100)}};
+  EXPECT_EQ(parse_error(index), Errc::corrupt);
+  index.rows[1].lookup = 0;
+  EXPECT_TRUE(parse_chunk_index(print_chunk_index(index), 9096, 200).has_value());
+  EXPECT_EQ(error_of_row([](ChunkRow& row) {
+              row = zero_row(4096);
+              row.lookup = 1;
+            }),
+            Errc::corrupt);
+}
+
+TEST(ChunkIndex, TakesOnlyAveragesThatTheCutterHas) {
+  const auto takes = [](std::uint32_t average) {
+    ChunkIndex index{{frame_row(4096, 100)}};
+    index.cut_average_bytes = average;
+    return parse_chunk_index(print_chunk_index(index), 4096, 100).has_value();
+  };
+  for (const std::uint32_t average : {0u, kHashBlockBytes, 8192u, kCutAverageMaxBytes}) EXPECT_TRUE(takes(average));
+  for (const std::uint32_t average : {1u, 2048u, 8193u, 12288u, 2 * kCutAverageMaxBytes}) EXPECT_FALSE(takes(average));
 }
 
 TEST(ChunkIndex, RefusesFlagsItDoesNotKnowAndDoesNotDoYet) {

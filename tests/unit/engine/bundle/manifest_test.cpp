@@ -132,7 +132,7 @@ TEST(Manifest, RefusesNumbersOutsideTheLimits) {
   EXPECT_EQ(error_of(changed("\"stored-bytes\":100", "\"stored-bytes\":-1")), "corrupt");
   EXPECT_EQ(error_of(changed("\"stored-bytes\":100", "\"stored-bytes\":2199023255553")), "corrupt");
   EXPECT_EQ(error_of(changed("\"index-bytes\":96", "\"index-bytes\":0")), "corrupt");
-  EXPECT_EQ(error_of(changed("\"index-bytes\":96", "\"index-bytes\":4194305")), "corrupt");
+  EXPECT_EQ(error_of(changed("\"index-bytes\":96", "\"index-bytes\":8388609")), "corrupt");
   EXPECT_EQ(error_of(changed(kDigest, kDigest.substr(1))), "corrupt");
   EXPECT_EQ(error_of(changed(kDigest, std::string(64, 'C'))), "corrupt");
 }
