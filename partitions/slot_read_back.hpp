@@ -17,7 +17,7 @@
 namespace slotkeeper {
 
 /// Chunks of any length are gathered into windows of this size.
-inline constexpr std::size_t kWindowBytes = 1 << 20;
+inline constexpr std::size_t kWindowBytes = 512 * 1024;
 static_assert(kWindowBytes % io::kDirectAlignment == 0);
 
 /// A window as it must read.

@@ -12,11 +12,11 @@
 namespace slotkeeper {
 namespace {
 
-/// Windows that are filled or on their way to the device. They, one for reading back and 8 bytes for each window of
+/// Windows that are filled or on their way to the device. They, one for reading back and 16 bytes for each window of
 /// the image are all the memory.
 constexpr std::size_t kBuffers = 4;
 /// So much is written between two flushes, where the read-back goes on beside.
-constexpr std::size_t kWindowsPerFlush = 32;
+constexpr std::size_t kWindowsPerFlush = (std::size_t{32} << 20U) / kWindowBytes;
 
 constexpr std::size_t kHeads = std::size(kHeadRanges);
 constexpr std::size_t kBlocks = kWindowBytes / io::kDirectAlignment;  ///< of a window

@@ -106,7 +106,7 @@ class OnSlots {
 /// again; or read from a slot and hashed, and what does not match comes from the bundle after all. Tells the source
 /// before the first one what it will read, and reads it in the thread that calls; helpers unpack ahead. Of a source of
 /// unknown size, the header before the frames and what follows them are checked on the way, and slots are not looked
-/// at. Memory: one frame and one chunk, at least 256 KiB each; with helpers as many as fit into 4 MiB.
+/// at. Memory: one frame and one chunk, at least 128 and 256 KiB; with helpers as many as fit into 3 MiB.
 class ImageReader {
  public:
   struct Options {

@@ -16,10 +16,11 @@ namespace slotkeeper::bundle {
 namespace {
 
 /// What all places together may hold: memory is bounded whatever the length of the chunks.
-constexpr std::uint64_t kRingMaxBytes = std::uint64_t{4} << 20U;
-constexpr std::size_t kPlacesPerHelper = 4;
-/// A run ends before it has more bytes than this, or with its first row.
+constexpr std::uint64_t kRingMaxBytes = std::uint64_t{3} << 20U;
+constexpr std::size_t kPlacesPerHelper = 3;
+/// A run ends before it has more bytes than this, or more frames than fit, or with its first row.
 constexpr std::uint64_t kRunBytes = 256 * 1024;
+constexpr std::uint64_t kRunFrameBytes = kRunBytes / 2;
 
 using From = ReusePlan::From;
 
@@ -41,7 +42,7 @@ PlaceSize place_size_for(const std::vector<ChunkRow>& rows) {
     all.plain += row.plain_bytes;
   }
   SK_INVARIANT(longest.frames <= kFrameMaxBytes && longest.plain <= kChunkMaxBytes);
-  return {.frames = std::max(longest.frames, std::min(all.frames, kRunBytes)),
+  return {.frames = std::max(longest.frames, std::min(all.frames, kRunFrameBytes)),
           .plain = io::round_up_to_block(std::max(longest.plain, std::min(all.plain, kRunBytes)))};
 }
 
