@@ -247,9 +247,9 @@ Result<std::vector<std::string>> damaged_volumes(EngineSettings& settings, const
       continue;
     }
     if (volume->check == VolumeCheck::none) continue;
-    SK_TRY_ASSIGN(auto found, hash_volume(settings.storage, *volume, expected.length_bytes,
-                                          sink != nullptr ? *sink : settings.sink, phase, settings.helpers,
-                                          look_of ? look_of(expected.volume) : BlockLook{}));
+    SK_TRY_ASSIGN(auto found,
+                  hash_volume(settings.storage, *volume, expected.length_bytes, sink != nullptr ? *sink : settings.sink,
+                              phase, settings.helpers, look_of ? look_of(expected.volume) : BlockLook{}));
     if (found.digest != expected.digest) damaged.push_back(expected.volume);
     if (reading != nullptr) (*reading)[expected.volume] = std::move(found.fast_hashes);
   }

@@ -22,10 +22,10 @@ struct PreflightReport {
   std::vector<permanent::Gate> gates;  ///< in the order of the table of codes; all are evaluated
   permanent::Forecast forecast;
   permanent::CompactionPlan compaction;
-  std::optional<permanent::WriteRate> write_rate;  ///< of the live system; nothing where the probe is switched off
-  permanent::Advice advice;                        ///< what to free so that the gates of the forecast pass
-  std::uint64_t errors_counted = 0;                ///< of the permanent partition's filesystem
-  SlotReading fallback;                            ///< how the booted slot read
+  std::optional<permanent::WriteRate> write_rate;       ///< of the live system; nothing where the probe is switched off
+  permanent::Advice advice;                             ///< what to free so that the gates of the forecast pass
+  std::uint64_t errors_counted = 0;                     ///< of the permanent partition's filesystem
+  SlotReading fallback;                                 ///< how the booted slot read
   std::map<std::string, bundle::OldChunks> old_chunks;  ///< what it holds, by volume, cut as the bundle is
 
   [[nodiscard]] const permanent::Inventory& inventory() const { return compaction.inventory; }

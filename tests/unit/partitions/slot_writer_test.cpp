@@ -21,6 +21,7 @@ using test::MemoryFaults;
 using test::MemoryStorage;
 
 constexpr std::uint64_t kMiB = 1 << 20;
+constexpr std::uint64_t kWindow = 512 * 1024;  ///< what is read back at once
 constexpr std::uint64_t kSeed = 20260117;
 const Volume kVolume{.name = "rootfs", .device_path = "/dev/slot"};
 
@@ -160,7 +161,7 @@ TEST(SlotWriter, BlocksThatAreEqualAreLeftAlone) {
   run = write_sparingly(old, image);
   // Of the blocks that differ, the first is a head, one lies in a window of zeros, which is zeroed as a whole, and the
   // last one is not a whole one.
-  EXPECT_EQ(run.written_bytes, 3 * 4096u + kMiB / 2 + 512);
+  EXPECT_EQ(run.written_bytes, 3 * 4096u + kWindow + 512);
   EXPECT_EQ(run.durable, image);
 
   run = write_sparingly(std::vector<std::byte>(image.size() + 4096, std::byte{0x77}), image);
@@ -258,8 +259,9 @@ TEST(SlotWriter, EveryFlippedBitIsFoundAndItsOffsetNamed) {
     ASSERT_TRUE(write_volume(storage, kVolume, image).has_value());
     writes = storage.writes();
   }
-  ASSERT_EQ(writes, 3U + 5U + 3U) << "heads, windows with a last part, heads";
-  const std::uint64_t offsets[] = {0, 32768, 65536, 0, kMiB, 2 * kMiB, 3 * kMiB, 3 * kMiB, 65536, 32768, 0};
+  ASSERT_EQ(writes, 3U + 7U + 3U) << "heads, windows with a last part, heads";
+  const std::uint64_t offsets[] = {0,        32768,    65536, 0,     kWindow, kMiB, 2 * kMiB, 2 * kMiB + kWindow,
+                                   3 * kMiB, 3 * kMiB, 65536, 32768, 0};
   for (std::uint64_t flipped = 1; flipped <= writes; ++flipped) {
     MemoryStorage storage;
     storage.add_device(kVolume.device_path, image.size());
@@ -387,13 +389,13 @@ TEST(SlotWriterOnRealFile, AFlippedBitIsFoundInEveryGroup) {
   const Volume volume{.name = "rootfs", .device_path = folder / "slot"};
   const auto real = io::make_posix_storage();
   constexpr std::uint64_t kHeadReads = 3;
-  for (const std::uint64_t window : {std::uint64_t{1}, std::uint64_t{32}, std::uint64_t{33}, std::uint64_t{71}}) {
+  for (const std::uint64_t window : {std::uint64_t{1}, std::uint64_t{64}, std::uint64_t{65}, std::uint64_t{141}}) {
     test::FaultStorage storage(*real);
     storage.flip_bit_in_read(kHeadReads + window, 4242);
     const auto result = write_volume(storage, volume, image, 2);
     ASSERT_FALSE(result.has_value()) << window;
     EXPECT_EQ(result.error().code, Errc::readback_mismatch) << message_of(result);
-    EXPECT_NE(message_of(result).find("at offset " + std::to_string((window - 1) * kMiB) + " "), std::string::npos)
+    EXPECT_NE(message_of(result).find("at offset " + std::to_string((window - 1) * kWindow) + " "), std::string::npos)
         << message_of(result);
   }
 }

@@ -118,8 +118,8 @@ TEST_P(Reuse, WhatTheTargetHoldsAtItsPlaceIsNotFetched) {
 TEST_P(Reuse, WhatTheRunningSlotHoldsAtAnyPlaceIsCopied) {
   const std::string image = test::image_bytes(4 * kMiB + 512, 1);
   pack(image);
-  slots.old =
-      test::image_bytes(kMiB, 2) + image.substr(2 * kMiB, 2 * kMiB) + image.substr(kMiB, kMiB / 2) + image.substr(0, kMiB);
+  slots.old = test::image_bytes(kMiB, 2) + image.substr(2 * kMiB, 2 * kMiB) + image.substr(kMiB, kMiB / 2) +
+              image.substr(0, kMiB);
   look_at_old();
   auto counts = read_whole();
   EXPECT_GT(counts[From::old_slot], counts[From::bundle] * 4);
