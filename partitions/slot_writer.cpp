@@ -58,6 +58,7 @@ class DirectVolumeWriter final : public VolumeWriter {
   void leave_what_is_equal() override { old_.emplace(kWindowBytes); }
   [[nodiscard]] Result<void> write_chunk(std::uint64_t offset, io::ConstBytes data, Present present) override;
   [[nodiscard]] Result<void> write_zeros(std::uint64_t offset, std::uint64_t length) override;
+  [[nodiscard]] Result<void> settle(Flush flush) override;
   [[nodiscard]] Result<void> check_body(ProgressSink& progress) override;
   [[nodiscard]] Result<void> finish() override;
   [[nodiscard]] std::uint64_t written_bytes() const override { return written_bytes_; }
@@ -288,6 +289,13 @@ Result<void> DirectVolumeWriter::wait_for(std::size_t buffer) {
 Result<void> DirectVolumeWriter::wait_for_all() {
   for (std::size_t buffer = 0; buffer < kBuffers; ++buffer) SK_TRY(wait_for(buffer));
   return success();
+}
+
+Result<void> DirectVolumeWriter::settle(Flush flush) {
+  return guarded(Stage::heads_withheld, [&]() -> Result<void> {
+    SK_TRY(wait_for_all());
+    return flush == Flush::yes ? device_.sync() : success();
+  });
 }
 
 Result<void> DirectVolumeWriter::check_body(ProgressSink& progress) {

@@ -50,6 +50,11 @@ class VolumeWriter {
                                                  Present present = Present::no) = 0;
   [[nodiscard]] virtual Result<void> write_zeros(std::uint64_t offset, std::uint64_t length) = 0;
 
+  /// Waits until nothing is on its way to the device, and with `yes` flushes its cache, so that nobody else's flush has
+  /// to carry what is ours. Durable with `yes`: what was gathered in whole windows up to now.
+  enum class Flush : bool { no, yes };
+  [[nodiscard]] virtual Result<void> settle(Flush flush) = 0;
+
   /// Flushes and reads back past the cache whatever was not read back before, outside of the head ranges. Errors:
   /// readback_mismatch with the offset, sync_failed, io_error, and whatever `progress` ends it with.
   [[nodiscard]] virtual Result<void> check_body(ProgressSink& progress) = 0;

@@ -19,6 +19,14 @@ enum class BootBackend : std::uint8_t { uboot, grub, efi, custom };
 /// Who picks the slot where the backend is `efi`.
 enum class EfiLoader : std::uint8_t { systemd_boot, firmware };
 
+/// `[install]`: how an update shares the device with what else runs on it.
+struct InstallSettings {
+  std::optional<std::uint64_t> max_write_rate = {};  ///< bytes per second, to the target slot
+  std::optional<int> nice = {};
+  std::optional<int> io_priority = {};  ///< see `io::Priority`
+  bool gentle = false;                  ///< one thread, small steps, and pauses that grow while the device is busy
+};
+
 struct Configuration {
   std::string path;  ///< of the file it came from
 
@@ -55,6 +63,7 @@ struct Configuration {
   std::string hooks_directory = "/etc/slotkeeper/hooks.d";
 
   SourceSettings source;
+  InstallSettings install;
 };
 
 /// Parses text. Errors: config with "FILE:LINE: KEY: why", not_supported_yet.

@@ -7,6 +7,7 @@
 #include "engine/configuration/configuration.hpp"
 #include "engine/configuration/toml_document.hpp"
 #include "engine/configuration/toml_reader.hpp"
+#include "partitions/io/host.hpp"
 #include "partitions/state_store.hpp"
 
 namespace slotkeeper {
@@ -24,6 +25,7 @@ constexpr milliseconds kTrialMax{24 * 3'600'000};
 constexpr std::size_t kClassesMax = 64;
 constexpr std::uint64_t kMaxRateMinBytes = 16ull << 10;  // slower than this a line counts as dead now and then
 constexpr std::uint64_t kMaxRateMaxBytes = 1ull << 40;
+constexpr std::int64_t kNiceMax = 19;  // the kernel's
 constexpr milliseconds kSourceTimeoutMax{600'000};
 constexpr std::int64_t kRetriesMax = 100;
 
@@ -279,13 +281,45 @@ Result<void> read_source(const TomlTable& document, Configuration& configuration
   return success();
 }
 
+/// "idle", "best-effort", "best-effort:0" to "best-effort:7", as ionice(1) numbers them.
+std::optional<int> parse_io_priority(std::string_view text) {
+  constexpr std::string_view kBestEffort = "best-effort";
+  constexpr int kUsualLevel = 4;
+  if (text == "idle") return io::kIoIdle;
+  if (!text.starts_with(kBestEffort)) return std::nullopt;
+  text.remove_prefix(kBestEffort.size());
+  if (text.empty()) return io::io_best_effort(kUsualLevel);
+  if (text.size() != 2 || text[0] != ':' || text[1] < '0' || text[1] > '7') return std::nullopt;
+  return io::io_best_effort(text[1] - '0');
+}
+
+Result<void> read_install(const TomlTable& document, Configuration& configuration) {
+  SK_TRY_ASSIGN(const auto install, document.table("install"));
+  if (!install) return success();
+  InstallSettings& settings = configuration.install;
+  SK_TRY(install->check_keys({"max-write-rate", "nice", "ionice", "gentle"}));
+  SK_TRY_ASSIGN(settings.max_write_rate, install->size_bytes("max-write-rate", kMaxRateMinBytes, kMaxRateMaxBytes));
+  SK_TRY_ASSIGN(const auto nice, install->integer("nice", 0, kNiceMax));
+  if (nice) settings.nice = static_cast<int>(*nice);
+  SK_TRY_ASSIGN(const auto ionice, install->string("ionice"));
+  if (ionice) {
+    settings.io_priority = parse_io_priority(*ionice);
+    if (!settings.io_priority)
+      return install->wrong("ionice",
+                            "\"" + *ionice + R"(" is neither "idle" nor "best-effort", or "best-effort:0" to ":7")");
+  }
+  SK_TRY_ASSIGN(auto gentle, install->boolean("gentle"));
+  take(settings.gentle, gentle);
+  return success();
+}
+
 }  // namespace
 
 Result<Configuration> parse_configuration(std::string_view text, const std::string& file_name) {
   SK_TRY_ASSIGN(const TomlValue root, parse_toml(text, file_name));
   const TomlTable document(root, file_name, "");
   SK_TRY(document.check_keys(
-      {"device", "state", "slots", "volumes", "boot", "permanent", "trust", "health", "hooks", "source"}));
+      {"device", "state", "slots", "volumes", "boot", "permanent", "trust", "health", "hooks", "source", "install"}));
   Configuration configuration;
   configuration.path = file_name;
   SK_TRY(read_device(document, configuration));
@@ -298,6 +332,7 @@ Result<Configuration> parse_configuration(std::string_view text, const std::stri
   SK_TRY(read_health(document, configuration));
   SK_TRY(read_hooks(document, configuration));
   SK_TRY(read_source(document, configuration));
+  SK_TRY(read_install(document, configuration));
   return configuration;
 }
 

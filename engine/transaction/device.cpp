@@ -230,7 +230,8 @@ Result<std::unique_ptr<Device>> open_device(EngineSettings& settings, OpenFor pu
                                                 .phase = std::nullopt,
                                                 .cause = std::nullopt,
                                                 .report = {},
-                                                .watch = {}});
+                                                .watch = {},
+                                                .pace = {}});
   // Before anything else: whoever writes to it would wait for ever.
   if (writes && may_be_quiet(*device)) SK_TRY(end_freeze_of_others(*device));
   return device;

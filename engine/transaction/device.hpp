@@ -8,6 +8,7 @@
 #include <string>
 
 #include "engine/transaction/engine.hpp"
+#include "engine/transaction/pace.hpp"
 #include "engine/transaction/permanent_watch.hpp"
 #include "engine/transaction/record.hpp"
 #include "engine/transaction/recovery.hpp"
@@ -39,9 +40,13 @@ struct Device {
   std::optional<Failure> cause;
   JsonObject report;
   std::unique_ptr<PermanentWatch> watch;  ///< from the compaction to the last check of an update
+  std::unique_ptr<Pace> pace;             ///< see BackgroundWork; stands before the watch
 
   [[nodiscard]] io::Storage& storage() const { return settings.storage; }
-  [[nodiscard]] EngineSink& sink() const { return watch ? *watch : settings.sink; }
+  [[nodiscard]] EngineSink& sink() const {
+    if (pace) return *pace;
+    return watch ? *watch : settings.sink;
+  }
   [[nodiscard]] const Configuration& configuration() const { return settings.configuration; }
   [[nodiscard]] bool has_open_transaction() const { return record && !is_over(record->state); }
   [[nodiscard]] std::uint32_t attempts() const;  ///< after the backend's own limit

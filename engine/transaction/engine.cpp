@@ -10,7 +10,10 @@ struct Engine::State {
   EngineSettings settings;
 };
 
-Engine::Engine(EngineSettings settings) : state_(new State{std::move(settings)}) {}
+Engine::Engine(EngineSettings settings) : state_(new State{std::move(settings)}) {
+  // Nothing may go on in a pause.
+  if (state_->settings.configuration.install.gentle) state_->settings.helpers = 0;
+}
 Engine::~Engine() = default;
 
 CommandResult Engine::install(const InstallRequest& request) {

@@ -26,6 +26,8 @@ struct WorkAhead {
   std::optional<std::uint64_t> read_bytes_per_s = {};   ///< as measured, through SHA-256
   std::uint64_t fetched_bytes = 0;                      ///< over a line of which nothing but a limit is known
   std::optional<std::uint64_t> fetch_bytes_per_s = {};  ///< that limit
+  std::optional<std::uint64_t> write_bytes_per_s = {};  ///< what may be written to the slot
+  std::uint64_t slot_factor = 1;  ///< so many times as long takes what is read of or written to slots
 };
 
 /// From the gates to the switch, rounded up to seconds.

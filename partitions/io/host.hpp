@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -37,6 +38,21 @@ class Repetition {
   virtual ~Repetition() = default;
 };
 
+/// Time that the machine spent working, of when it was started. Only differences mean something.
+struct MachineWork {
+  std::chrono::nanoseconds processors{0};  ///< mean of all of them
+  std::chrono::nanoseconds disks{0};       ///< in which a disk had a request, summed over the disks
+};
+
+/// Whose turn comes first.
+struct Priority {
+  int nice = 0;  ///< -20 (first) to 19 (last)
+  int io = 0;    ///< as ioprio_set(2) takes it: class and level; 0 follows `nice`
+};
+inline constexpr int kIoIdle = 3 << 13;
+/// `level` from 0 (first) to 7 (last).
+[[nodiscard]] constexpr int io_best_effort(int level) { return (2 << 13) | level; }
+
 class Host {
  public:
   Host() = default;
@@ -59,6 +75,12 @@ class Host {
     static_cast<void>(task);
     return nullptr;
   }
+  /// How much the machine has worked up to now; nothing where it does not tell.
+  [[nodiscard]] virtual std::optional<MachineWork> work_done() { return std::nullopt; }
+  /// Of the calling thread, and of the threads and programs that it starts from now on. Returns what it was before.
+  /// Errors: io_error (EPERM, EACCES: a priority is raised without the right to). Source: setpriority(2),
+  /// ioprio_set(2).
+  [[nodiscard]] virtual Result<Priority> set_priority(const Priority& wanted) { return wanted; }
   /// The kernel's boot_id: differs after every boot.
   [[nodiscard]] virtual Result<std::string> boot_id() = 0;
   [[nodiscard]] virtual Result<void> random(Bytes into) = 0;

@@ -10,6 +10,7 @@
 
 #include "partitions/io/host.hpp"
 #include "partitions/io/posix_call.hpp"
+#include "partitions/io/posix_machine.hpp"
 #include "partitions/io/posix_process.hpp"
 #include "partitions/io/storage.hpp"
 
@@ -92,6 +93,9 @@ class PosixHost final : public Host {
     if (!repetition->is_running()) return nullptr;
     return repetition;
   }
+
+  std::optional<MachineWork> work_done() override { return posix_work_done(); }
+  Result<Priority> set_priority(const Priority& wanted) override { return set_posix_priority(wanted); }
 
   Result<std::string> boot_id() override {
     constexpr std::size_t kLimitBytes = 64;  // a UUID and a newline

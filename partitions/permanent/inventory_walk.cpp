@@ -1,6 +1,7 @@
 // The walk behind take_inventory.
 #include <algorithm>
 #include <cerrno>
+#include <limits>
 #include <map>
 
 #include "partitions/permanent/contents_readers.hpp"
@@ -287,15 +288,19 @@ class Walk {
       }
     }
     std::ranges::sort(names);
-    std::optional<std::size_t> first_protected;
+    constexpr std::size_t kNone = std::numeric_limits<std::size_t>::max();
+    std::size_t first_protected = kNone;
     for (std::size_t i = 0; i < names.size(); ++i) {
       if (i == 0 || names[i].inode != names[i - 1].inode) {
         count(entries[names[i].index]);
-        first_protected.reset();
+        first_protected = kNone;
       }
       if (!is_protected(entries.kind(names[i].index))) continue;
-      if (first_protected) entries.set_hard_link(names[i].index, *first_protected);
-      if (!first_protected) first_protected = names[i].index;
+      if (first_protected == kNone) {
+        first_protected = names[i].index;
+      } else {
+        entries.set_hard_link(names[i].index, first_protected);
+      }
     }
   }
 

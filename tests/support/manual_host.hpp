@@ -16,6 +16,7 @@ class ManualHost final : public io::Host {
     slept += duration;
     advance(duration);
   }
+  std::optional<io::MachineWork> work_done() override { return work; }
   Result<std::string> boot_id() override { return std::string("manual"); }
   Result<void> random(io::Bytes into) override {
     for (std::byte& byte : into) byte = std::byte{7};
@@ -32,6 +33,7 @@ class ManualHost final : public io::Host {
 
   std::chrono::nanoseconds time = std::chrono::seconds(100);
   std::chrono::nanoseconds slept{0};
+  std::optional<io::MachineWork> work;
   std::function<void(std::chrono::nanoseconds)> passes;
 };
 

@@ -55,7 +55,10 @@ Result<CommitReady> check_all(Device& device, const UpdatePlan& plan, const Chec
                               const StagedSlot& staged) {
   device.phase = Phase::check;
   SK_TRY(device.sink().check_cancelled());
-  SK_TRY(staged.fallback().finish());
+  {
+    const BackgroundWork background(device);
+    SK_TRY(staged.fallback().finish());
+  }
   SK_TRY(check_secured(device));
   // What takes long is behind us: from here on the services of the device may be held still.
   SK_TRY_ASSIGN(auto quiet, QuietTime::begin(device));

@@ -92,6 +92,7 @@ BlockLook look_for_chunks(const bundle::VerifiedManifest& manifest, const std::s
 /// ours is in the rate.
 Result<FallbackFinding> fallback_while_probing(Device& device, io::Directory& root, PreflightReport& report,
                                                const BlockLookOf& look_of) {
+  const BackgroundWork background(device);
   const Configuration& configuration = device.configuration();
   if (configuration.storm_probe.count() == 0) return fallback_gate(device, device.sink(), look_of);
   SK_TRY_ASSIGN(auto probe,
@@ -112,6 +113,9 @@ permanent::Forecast make_forecast_of(const Device& device, const bundle::Verifie
                  .protected_bytes = permanent::rollback_reserve_of(report.inventory(), space.block_bytes).bytes,
                  .compacted_bytes = 0,
                  .read_bytes_per_s = fallback.read_bytes_per_s};
+  work.write_bytes_per_s = configuration.install.max_write_rate;
+  // A rate that was measured was measured at this pace.
+  if (configuration.install.gentle && !work.read_bytes_per_s) work.slot_factor = Pace::kSlowestFactor;
   if (is_url(verified.source().name())) work.fetch_bytes_per_s = configuration.source.max_rate;
   for (const auto& image : verified.manifest().images) {
     work.image_bytes += image.plain_bytes;

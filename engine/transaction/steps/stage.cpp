@@ -1,10 +1,15 @@
 #include "engine/transaction/steps/stage.hpp"
 
+#include <algorithm>
+
 #include "engine/transaction/steps/reuse.hpp"
 #include "partitions/slot_writer.hpp"
 
 namespace slotkeeper {
 namespace {
+
+constexpr std::uint64_t kZerosAtOnce = std::uint64_t{8} << 20U;
+constexpr std::uint64_t kZerosAtOnceAtAPace = std::uint64_t{1} << 20U;
 
 /// The target leaves the boot order, and no checksum speaks for it any more.
 Result<void> withhold_target(Device& device, SlotId target) {
@@ -57,6 +62,29 @@ struct Progress {
   }
 };
 
+/// Holds what the configuration allows to be written. What is on its way to the device, or in its cache, would go on in
+/// a pause, or be flushed by whoever syncs a log.
+Result<void> keep_pace(Pace* pace, VolumeWriter& writer, std::uint64_t written_before) {
+  if (pace == nullptr) return success();
+  pace->wrote(written_before + writer.written_bytes());
+  if (!pace->is_gentle()) return success();
+  return writer.settle(pace->pauses_next() ? VolumeWriter::Flush::yes : VolumeWriter::Flush::no);
+}
+
+/// In pieces, so that a long run can be cancelled, and be rested from.
+Result<void> write_zero_run(Device& device, VolumeWriter& writer, const bundle::Chunk& run,
+                            std::uint64_t written_before) {
+  const std::uint64_t piece = device.pace ? kZerosAtOnceAtAPace : kZerosAtOnce;
+  for (std::uint64_t done = 0; done < run.plain_bytes; done += piece) {
+    if (done > 0) {
+      SK_TRY(keep_pace(device.pace.get(), writer, written_before));
+      SK_TRY(device.sink().check_cancelled());
+    }
+    SK_TRY(writer.write_zeros(run.offset + done, std::min(piece, run.plain_bytes - done)));
+  }
+  return success();
+}
+
 Result<void> write_body(Device& device, const bundle::VerifiedManifest& manifest, std::size_t image, const Reuse& reuse,
                         VolumeWriter& writer, FallbackCheck& fallback, Progress& progress) {
   bundle::ImageReader reader(
@@ -64,11 +92,16 @@ Result<void> write_body(Device& device, const bundle::VerifiedManifest& manifest
       {.first_chunk = 0, .helpers = device.settings.helpers, .plan = &reuse.plan, .on_slots = reuse.on_slots.get()});
   if (reuse.target_is_alike) writer.leave_what_is_equal();
   while (true) {
+    SK_TRY(keep_pace(device.pace.get(), writer, progress.written_bytes));
     SK_TRY(device.sink().check_cancelled());
     SK_TRY_ASSIGN(const auto chunk, reader.next());
-    if (!chunk) return writer.check_body(device.sink());
+    if (!chunk) {
+      SK_TRY(writer.check_body(device.sink()));
+      progress.written_bytes += writer.written_bytes();
+      return success();
+    }
     if (chunk->zeros) {
-      SK_TRY(writer.write_zeros(chunk->offset, chunk->plain_bytes));
+      SK_TRY(write_zero_run(device, writer, *chunk, progress.written_bytes));
     } else {
       SK_TRY(writer.write_chunk(
           chunk->offset, chunk->data,
@@ -92,6 +125,7 @@ Result<StagedSlot> stage_images(Device& device, const bundle::VerifiedManifest& 
   SK_TRY(check_target_is_free(device.storage(), configuration.slots, target, configuration.permanent_path,
                               configuration.store_path));
   SK_TRY(withhold_target(device, target));
+  const BackgroundWork background(device);
 
   const Slot& slot = configuration.slots[target];
   std::vector<std::unique_ptr<VolumeWriter>> writers;
@@ -115,7 +149,6 @@ Result<StagedSlot> stage_images(Device& device, const bundle::VerifiedManifest& 
   for (std::size_t i = 0; i < writers.size(); ++i) {
     const std::string name = "volume " + manifest.manifest().images[i].volume;
     SK_TRY(with_context(writers[i]->finish(), name));
-    progress.written_bytes += writers[i]->written_bytes();
     SK_TRY(with_context(writers[i]->close(), name));
   }
   device.set_report("staged", progress.report());

@@ -304,6 +304,43 @@ TEST(SlotWriter, EveryFailedSyncAndWriteEndsItAndIsNotForgotten) {
   }
 }
 
+TEST(SlotWriter, WhatIsSettledWithAFlushIsDurable) {
+  const std::vector<std::byte> image = make_image(3 * kMiB);
+  MemoryStorage storage;
+  auto& node = storage.add_device(kVolume.device_path, image.size());
+  const auto writer = VolumeWriter::open(storage, kVolume, image.size()).value();
+  ASSERT_TRUE(writer->withhold_heads().has_value());
+  const auto syncs = storage.syncs();
+  ASSERT_TRUE(writer->write_chunk(0, std::span(image).first(kMiB + kWindow)).has_value());
+  ASSERT_TRUE(writer->settle(VolumeWriter::Flush::no).has_value());
+  EXPECT_EQ(storage.syncs(), syncs);
+  EXPECT_FALSE(node.unflushed.empty());
+  ASSERT_TRUE(writer->settle(VolumeWriter::Flush::yes).has_value());
+  EXPECT_TRUE(node.unflushed.empty());
+  const auto behind_heads = static_cast<std::ptrdiff_t>(kHeadRanges[2].offset + kHeadRanges[2].length);
+  EXPECT_TRUE(std::equal(image.begin() + behind_heads, image.begin() + static_cast<std::ptrdiff_t>(kMiB + kWindow),
+                         node.durable.begin() + behind_heads));
+  ASSERT_TRUE(writer->write_chunk(kMiB + kWindow, std::span(image).subspan(kMiB + kWindow)).has_value());
+  ASSERT_TRUE(writer->check_body(silent).has_value());
+  ASSERT_TRUE(writer->finish().has_value());
+  ASSERT_TRUE(writer->close().has_value());
+  EXPECT_EQ(node.durable, image);
+}
+
+TEST(SlotWriter, AFlushThatFailsInBetweenEndsIt) {
+  const std::vector<std::byte> image = make_image(3 * kMiB);
+  MemoryStorage storage;
+  storage.add_device(kVolume.device_path, image.size());
+  const auto writer = VolumeWriter::open(storage, kVolume, image.size()).value();
+  ASSERT_TRUE(writer->withhold_heads().has_value());
+  storage.plan_faults({.fail_sync = 1});
+  ASSERT_TRUE(writer->write_chunk(0, std::span(image).first(kMiB)).has_value());
+  const auto settled = writer->settle(VolumeWriter::Flush::yes);
+  ASSERT_FALSE(settled.has_value());
+  EXPECT_EQ(settled.error().code, Errc::sync_failed);
+  EXPECT_FALSE(writer->write_chunk(kMiB, std::span(image).subspan(kMiB)).has_value());
+}
+
 TEST(SlotWriter, ARepeatedCheckDoesNotHealAFailedSync) {
   const std::vector<std::byte> image = make_image(kMiB);
   MemoryStorage storage;

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include "partitions/io/host.hpp"
+
 namespace slotkeeper {
 namespace {
 
@@ -112,6 +114,11 @@ proxy = "http://proxy.example:3128"
 max-rate = "2 MiB"
 timeout = "10s"
 retries = 0
+[install]
+max-write-rate = "8 MiB"
+nice = 10
+ionice = "best-effort:6"
+gentle = true
 )");
   EXPECT_EQ(configuration.store_path, "/var/lib/store");
   EXPECT_EQ(configuration.store_size_bytes, 8u << 20);
@@ -123,6 +130,10 @@ retries = 0
   EXPECT_EQ(configuration.slots.b.volumes[1].check, VolumeCheck::image);
   EXPECT_EQ(configuration.boot_backend, BootBackend::custom);
   EXPECT_EQ(configuration.boot_command, "/usr/lib/vendor/boot-hook");
+  EXPECT_EQ(configuration.install.max_write_rate, std::uint64_t{8} << 20U);
+  EXPECT_EQ(configuration.install.nice, 10);
+  EXPECT_EQ(configuration.install.io_priority, io::io_best_effort(6));
+  EXPECT_TRUE(configuration.install.gentle);
   EXPECT_EQ(configuration.fw_env_config, "/etc/other.config");
   EXPECT_EQ(configuration.attempts, 9u);
   EXPECT_EQ(configuration.max_fill_percent, 80u);
@@ -205,6 +216,7 @@ INSTANTIATE_TEST_SUITE_P(
                 "system.toml:16: health.time-out: unknown key (did you mean timeout?)"},
         Refusal{"source", kMore, "[source]\nmax-rat = \"1 MiB\"\n",
                 "system.toml:16: source.max-rat: unknown key (did you mean max-rate?)"},
+        Refusal{"install", kMore, "[install]\nmax-rate = \"1 MiB\"\n", "system.toml:16: install.max-rate: unknown key"},
         Refusal{"hooks", kMore, "[hooks]\ndir = \"/h\"\n", "system.toml:16: hooks.dir: unknown key"},
         Refusal{"escaped", kMore, "\"\\u001b[31m\" = 1\n", "system.toml:15: trust.\x1b[31m: unknown key"}),
     [](const auto& refusal) { return std::string(refusal.param.what); });
@@ -310,6 +322,16 @@ INSTANTIATE_TEST_SUITE_P(
                 "\"http://proxy.example:3128\""},
         Refusal{"rateSlow", kMore, "[source]\nmax-rate = \"1 KiB\"\n",
                 "system.toml:16: source.max-rate: \"1 KiB\" is not between 16384 and 1099511627776 bytes"},
+        Refusal{"writeRateSlow", kMore, "[install]\nmax-write-rate = \"1 KiB\"\n",
+                "system.toml:16: install.max-write-rate: \"1 KiB\" is not between 16384 and 1099511627776 bytes"},
+        Refusal{"niceNegative", kMore, "[install]\nnice = -1\n",
+                "system.toml:16: install.nice: -1 is not between 0 and 19"},
+        Refusal{"ioniceRealTime", kMore, "[install]\nionice = \"realtime\"\n",
+                "system.toml:16: install.ionice: \"realtime\" is neither \"idle\" nor \"best-effort\", or "
+                "\"best-effort:0\" to \":7\""},
+        Refusal{"ioniceLevel", kMore, "[install]\nionice = \"best-effort:8\"\n",
+                "system.toml:16: install.ionice: \"best-effort:8\" is neither \"idle\" nor \"best-effort\", or "
+                "\"best-effort:0\" to \":7\""},
         Refusal{"sourceTimeout", kMore, "[source]\ntimeout = \"500ms\"\n",
                 "system.toml:16: source.timeout: \"500ms\" is not between 1s and 600s"},
         Refusal{"retries", kMore, "[source]\nretries = 101\n",

@@ -38,6 +38,21 @@ TEST(ExpectedDuration, CountsALimitOfTheLine) {
   EXPECT_EQ(expected_duration_s({.fetched_bytes = 100 * kMiB, .fetch_bytes_per_s = 2 * kMiB}), kFixedSeconds + 50);
 }
 
+TEST(ExpectedDuration, CountsALimitOfTheWriting) {
+  const WorkAhead work{.image_bytes = 160 * kMiB, .protected_bytes = 16 * kMiB};
+  WorkAhead limited = work;
+  limited.write_bytes_per_s = kMiB;  // where 4 are assumed
+  EXPECT_EQ(expected_duration_s(limited), expected_duration_s(work) + 160 - 40);
+  limited.write_bytes_per_s = 100 * kMiB;
+  EXPECT_EQ(expected_duration_s(limited), expected_duration_s(work));
+}
+
+TEST(ExpectedDuration, CountsThePausesOfAGentleUpdate) {
+  EXPECT_EQ(expected_duration_s({.image_bytes = 160 * kMiB, .slot_factor = 10}), kFixedSeconds + 400 + 100);
+  EXPECT_EQ(expected_duration_s({.protected_bytes = 160 * kMiB, .slot_factor = 10}),
+            expected_duration_s({.protected_bytes = 160 * kMiB}));
+}
+
 TEST(ExpectedDuration, Saturates) {
   constexpr std::uint64_t kMost = std::numeric_limits<std::uint64_t>::max();
   EXPECT_GT(expected_duration_s({.image_bytes = kMost, .protected_bytes = kMost, .read_bytes_per_s = 1}), kMost / kMiB);

@@ -47,6 +47,37 @@ TEST_F(PosixHost, CapturesBothOutputsAndTheStatus) {
   EXPECT_EQ(shell("kill -TERM $$").exit_status, 128 + SIGTERM);
 }
 
+TEST_F(PosixHost, PriorityIsInheritedAndComesBack) {
+  if (::geteuid() != 0) GTEST_SKIP() << "only root may raise a priority again";
+  const std::string nice_of_child = "cut -d' ' -f19 /proc/self/stat; ionice";
+  const std::string usual = shell(nice_of_child).standard_output;
+  const Priority before = ok(host_->set_priority({.nice = 7, .io = kIoIdle}));
+  EXPECT_EQ(shell(nice_of_child).standard_output, "7\nidle\n");
+  const Priority lower = ok(host_->set_priority({.nice = 3, .io = io_best_effort(6)}));
+  EXPECT_EQ(lower.nice, 7);
+  EXPECT_EQ(lower.io, kIoIdle);
+  EXPECT_EQ(shell(nice_of_child).standard_output, "3\nbest-effort: prio 6\n");
+  static_cast<void>(ok(host_->set_priority(before)));
+  EXPECT_EQ(shell(nice_of_child).standard_output, usual);
+}
+
+TEST_F(PosixHost, AnImpossiblePriorityChangesNothing) {
+  const Priority before = ok(host_->set_priority({}));
+  EXPECT_EQ(error_of(host_->set_priority({.nice = 5, .io = 7 << 13})).code, Errc::io_error);
+  EXPECT_EQ(ok(host_->set_priority(before)).nice, 0);
+}
+
+TEST_F(PosixHost, TellsHowMuchTheMachineWorked) {
+  const auto before = host_->work_done();
+  ASSERT_TRUE(before.has_value());
+  // All processors of it, longer than a tick of the clock.
+  static_cast<void>(shell("for i in $(seq $(nproc)); do timeout 0.5 sh -c 'while :; do :; done' & done; wait"));
+  const auto after = host_->work_done();
+  ASSERT_TRUE(after.has_value());
+  EXPECT_GE(after->processors - before->processors, 100ms);
+  EXPECT_GE(after->disks, before->disks);
+}
+
 TEST_F(PosixHost, GivesNoInputOwnSessionDefaultSignalsAndTheEnvironment) {
   ASSERT_EQ(::setenv("SLOTKEEPER_TEST_ONE", "ours", 1), 0);
   ASSERT_EQ(::setenv("SLOTKEEPER_TEST_TWO", "ours", 1), 0);
