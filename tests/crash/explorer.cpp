@@ -281,6 +281,13 @@ Violations Explorer::check_armed(const World& world) const {
 Violations Explorer::check_rest(const World& world, SlotId resting) const {
   Violations violations;
   if (!world.own_directory_is_empty()) violations.push_back({7, "something of ours is left on the partition"});
+  if (const std::string order = world.boot_order(); order.find(letter(other(resting))) != std::string::npos) {
+    World copy(world);
+    const auto record = recorded_transaction(copy);
+    if (record && record->state == State::rolled_back && !record->revert && resting == record->original) {
+      violations.push_back({6, "what was rolled back is in the boot order still: " + order});
+    }
+  }
   if (!options_.damages_environment) return violations;
   World damaged(world);
   damaged.damage_environment();
