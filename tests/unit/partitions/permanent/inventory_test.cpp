@@ -217,14 +217,16 @@ TEST_F(InventoryTest, LostAndFoundIsNobodys) {
 TEST_F(InventoryTest, ConfigThatKeepsChangingIsBusy) {
   put_file(at("steady"), "x");
   put_file(at("busy"), "x");
-  ASSERT_EQ(::truncate(at("busy").c_str(), 8 << 20), 0);
+  // So long that no reading of it ends before the writer gets its turn, however busy the machine is.
+  constexpr off_t kLength = 64 << 20;
+  ASSERT_EQ(::truncate(at("busy").c_str(), kLength), 0);
   std::atomic<bool> stop = false;
   std::atomic<std::uint64_t> writes = 0;
   std::thread writer([&] {
     const int file = ::open(at("busy").c_str(), O_WRONLY | O_CLOEXEC);
     // A size that grows with every write shows whatever the clock's tick.
     while (!stop) {
-      if (::ftruncate(file, (8 << 20) + static_cast<off_t>(++writes % 100'000)) != 0) break;
+      if (::ftruncate(file, kLength + static_cast<off_t>(++writes % 100'000)) != 0) break;
     }
     ::close(file);
   });
