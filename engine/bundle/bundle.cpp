@@ -100,6 +100,7 @@ Result<Bundle> open_bundle(std::unique_ptr<Source> source) {
 struct VerifiedManifest::State {
   std::unique_ptr<Source> source;
   std::string text;
+  std::string signature;
   Manifest manifest;
   Sha256 digest;
   std::vector<Signer> signers;
@@ -113,6 +114,7 @@ VerifiedManifest::~VerifiedManifest() = default;
 const Manifest& VerifiedManifest::manifest() const { return state_->manifest; }
 const Sha256& VerifiedManifest::digest() const { return state_->digest; }
 const std::string& VerifiedManifest::text() const { return state_->text; }
+const std::string& VerifiedManifest::signature() const { return state_->signature; }
 const std::vector<Signer>& VerifiedManifest::signers() const { return state_->signers; }
 const ChunkIndex& VerifiedManifest::index(std::size_t image) const { return state_->layout.indexes[image]; }
 std::uint64_t VerifiedManifest::frames_offset(std::size_t image) const { return frames(image).offset; }
@@ -122,10 +124,11 @@ Source& VerifiedManifest::source() const { return *state_->source; }
 Result<VerifiedManifest> verify_bundle(Bundle bundle, const TrustPolicy& policy) {
   auto state = std::make_unique<VerifiedManifest::State>();
   state->text = std::move(bundle.state_->manifest);
+  state->signature = std::move(bundle.state_->signature);
   state->source = std::move(bundle.state_->source);
   const auto verify = [&]() -> Result<void> {
     // The signature comes first: nothing of the manifest is parsed before it is known who wrote it.
-    SK_TRY_ASSIGN(state->signers, verify_manifest_signature(state->text, bundle.state_->signature, policy));
+    SK_TRY_ASSIGN(state->signers, verify_manifest_signature(state->text, state->signature, policy));
     SK_TRY_ASSIGN(state->manifest, parse_manifest(state->text));
     const std::uint64_t position = bundle.state_->signature_member.padded_end();
     SK_TRY_ASSIGN(state->layout, read_layout(*state->source, state->manifest, position));

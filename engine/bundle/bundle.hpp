@@ -54,6 +54,7 @@ class VerifiedManifest {
   [[nodiscard]] const Manifest& manifest() const;
   [[nodiscard]] const Sha256& digest() const;  ///< of the manifest's bytes: what identifies the bundle
   [[nodiscard]] const std::string& text() const;
+  [[nodiscard]] const std::string& signature() const;  ///< DER
   [[nodiscard]] const std::vector<Signer>& signers() const;
   [[nodiscard]] const ChunkIndex& index(std::size_t image) const;
   [[nodiscard]] std::uint64_t frames_offset(std::size_t image) const;  ///< of the first frame in the bundle

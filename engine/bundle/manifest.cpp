@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <set>
 
+#include "engine/bundle/version.hpp"
 #include "engine/json/json.hpp"
 
 namespace slotkeeper::bundle {
@@ -89,8 +90,26 @@ Result<void> read_optional_parts(JsonReader& reader, Manifest& manifest) {
     FirmwareGroup read;
     SK_TRY_ASSIGN(read.version, group_reader.integer("version", 0, kNumberMax));
     SK_TRY_ASSIGN(read.admits, read_labels(group_reader, "admits"));
+    if (read.admits.size() > kAdmitsMax) {
+      return make_error(Errc::corrupt,
+                        "manifest: 'admits' names more than " + std::to_string(kAdmitsMax) + " versions");
+    }
     SK_TRY(refuse_unknown(group_reader));
+    if (std::ranges::find(read.admits, manifest.version) == read.admits.end()) {
+      return make_error(Errc::corrupt,
+                        "manifest: the firmware group does not admit version '" + manifest.version + "'");
+    }
     manifest.firmware_group = std::move(read);
+  }
+  if (reader.optional_member("minimum-version") != nullptr) {
+    SK_TRY_ASSIGN(manifest.minimum_version, read_label(reader, "minimum-version"));
+    const auto order = compare_versions(*manifest.minimum_version, manifest.version);
+    if (!order || *order > 0) {
+      return make_error(Errc::corrupt, "manifest: 'minimum-version' is no version up to '" + manifest.version + "'");
+    }
+    if (manifest.firmware_group) {
+      return make_error(Errc::corrupt, "manifest: a firmware group and a minimum version exclude each other");
+    }
   }
   if (const Json* config = reader.optional_member("config")) {
     JsonReader config_reader(*config, "manifest: config");
@@ -162,6 +181,7 @@ std::string print_manifest(const Manifest& manifest) {
     json.set("firmware-group",
              JsonObject{{"version", manifest.firmware_group->version}, {"admits", std::move(admits)}});
   }
+  if (manifest.minimum_version) json.set("minimum-version", *manifest.minimum_version);
   if (manifest.config) {
     json.set("config", JsonObject{{"schema", manifest.config->schema}, {"readable-by", manifest.config->readable_by}});
   }

@@ -19,10 +19,12 @@ inline constexpr std::uint64_t kImageMaxBytes = 1ull << 40;
 inline constexpr std::uint64_t kIndexMaxBytes = 8ull << 20;  ///< of one image
 inline constexpr std::int64_t kManifestFormat = 1;
 
+/// Versions that may follow each other. The group of the confirmed firmware decides what may be installed.
 struct FirmwareGroup {
-  std::int64_t version = 0;
-  std::vector<std::string> admits;
+  std::int64_t version = 0;         ///< only ever rises
+  std::vector<std::string> admits;  ///< its own version is among them
 };
+inline constexpr std::size_t kAdmitsMax = 999;
 struct ConfigSchema {
   std::int64_t schema = 0;
   std::int64_t readable_by = 0;
@@ -43,6 +45,7 @@ struct Manifest {
   std::string version;
   std::vector<std::string> compatible;
   std::optional<FirmwareGroup> firmware_group;
+  std::optional<std::string> minimum_version;  ///< never together with a group; numbers and dots
   std::optional<ConfigSchema> config;
   std::int64_t records_min = 1;
   std::int64_t records_max = 1;

@@ -253,7 +253,11 @@ class Verifier {
     X509_VERIFY_PARAM* rules = X509_STORE_CTX_get0_param(context.get());
     // An anchor may be the signer's certificate itself, so a chain may end below a root.
     X509_VERIFY_PARAM_set_flags(rules, X509_V_FLAG_PARTIAL_CHAIN);
-    X509_VERIFY_PARAM_set_time(rules, static_cast<std::time_t>(policy_.now.seconds));
+    if (policy_.check_time) {
+      X509_VERIFY_PARAM_set_time(rules, static_cast<std::time_t>(policy_.now.seconds));
+    } else {
+      X509_VERIFY_PARAM_set_flags(rules, X509_V_FLAG_NO_CHECK_TIME);
+    }
     // Strength is for `check_links`, whatever the system's configuration says.
     X509_VERIFY_PARAM_set_auth_level(rules, 0);
     if (X509_VERIFY_PARAM_set_purpose(rules, X509_PURPOSE_ANY) != 1) {

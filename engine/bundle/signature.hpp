@@ -23,6 +23,7 @@ struct TrustPolicy {
   std::string origin;       ///< path of the anchors, for messages
   std::uint32_t signatures_required = 1;
   io::TimeStamp now;
+  bool check_time = true;  ///< false: certificates may have expired since
 };
 
 struct Signer {

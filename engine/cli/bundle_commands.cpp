@@ -47,6 +47,8 @@ bundle::Manifest describe(const ManifestSource& source) {
   bundle::Manifest manifest;
   manifest.version = source.version;
   manifest.compatible = source.compatible;
+  manifest.firmware_group = source.firmware_group;
+  manifest.minimum_version = source.minimum_version;
   if (source.config_schema)
     // A firmware whose predecessors are not said to read its configuration is read by itself only.
     manifest.config = bundle::ConfigSchema{.schema = *source.config_schema,
@@ -78,6 +80,13 @@ JsonObject manifest_to_json(const bundle::Manifest& manifest, const Sha256& dige
   if (manifest.config)
     json.emplace_back("config",
                       JsonObject{{"schema", manifest.config->schema}, {"readable_by", manifest.config->readable_by}});
+  if (manifest.firmware_group) {
+    JsonArray admits;
+    for (const std::string& version : manifest.firmware_group->admits) admits.emplace_back(escape_bytes(version));
+    json.emplace_back("firmware_group",
+                      JsonObject{{"version", manifest.firmware_group->version}, {"admits", std::move(admits)}});
+  }
+  if (manifest.minimum_version) json.emplace_back("minimum_version", *manifest.minimum_version);
   json.emplace_back("records", JsonArray{manifest.records_min, manifest.records_max});
   return json;
 }
@@ -94,6 +103,10 @@ std::vector<std::string> lines_about(const bundle::Manifest& manifest, const Sha
   for (const bundle::Image& image : manifest.images)
     lines.push_back("image " + image.volume + ": " + format_bytes(image.plain_bytes) + ", stored in " +
                     format_bytes(image.stored_bytes));
+  if (manifest.firmware_group)
+    lines.push_back("firmware group: " + std::to_string(manifest.firmware_group->version) + ", admits " +
+                    joined(manifest.firmware_group->admits));
+  if (manifest.minimum_version) lines.push_back("minimum version: " + *manifest.minimum_version);
   if (manifest.config)
     lines.push_back("configuration schema: " + std::to_string(manifest.config->schema) + ", readable by " +
                     std::to_string(manifest.config->readable_by) + " and newer");

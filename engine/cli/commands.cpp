@@ -36,11 +36,13 @@ CommandResult run_on_engine(Engine& engine, const Arguments& arguments) {
       return engine.history();
     case Command::verify:
       return engine.verify();
+    case Command::quarantine_list:
+      return engine.quarantine_list();
+    case Command::quarantine_clear:
+      return engine.quarantine_clear(arguments.quarantine_id);
     case Command::bundle_create:
     case Command::bundle_info:
     case Command::bundle_extract:
-    case Command::quarantine_list:
-    case Command::quarantine_clear:
     case Command::help:
     case Command::version:
       break;
@@ -58,10 +60,6 @@ CommandResult run_command(const Surroundings& surroundings, const Arguments& arg
       return show_bundle(surroundings, arguments);
     case Command::bundle_extract:
       return extract_image(surroundings, arguments);
-    case Command::quarantine_list:
-    case Command::quarantine_clear:
-      return failed_command(
-          make_error(Errc::not_supported_yet, "the command quarantine is not supported yet by this version"));
     default:
       break;
   }

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "engine/bundle/manifest.hpp"
 #include "engine/source/source_settings.hpp"
 #include "partitions/io/storage.hpp"
 #include "partitions/permanent/classes.hpp"
@@ -24,6 +25,7 @@ struct InstallSettings {
   std::optional<std::uint64_t> max_write_rate = {};  ///< bytes per second, to the target slot
   std::optional<int> nice = {};
   std::optional<int> io_priority = {};  ///< see `io::Priority`
+  std::uint32_t quarantine_after = 3;   ///< failures of one package; 0: never
   bool gentle = false;                  ///< one thread, small steps, and pauses that grow while the device is busy
 };
 
@@ -100,6 +102,8 @@ struct ManifestSource {
   };
   std::string version;
   std::vector<std::string> compatible;
+  std::optional<bundle::FirmwareGroup> firmware_group;
+  std::optional<std::string> minimum_version;
   std::optional<std::int64_t> config_schema;
   std::optional<std::int64_t> config_readable_by;
   std::int64_t records_min = 1;

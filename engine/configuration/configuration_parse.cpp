@@ -25,6 +25,7 @@ constexpr milliseconds kTrialMax{24 * 3'600'000};
 constexpr std::size_t kClassesMax = 64;
 constexpr std::uint64_t kMaxRateMinBytes = 16ull << 10;  // slower than this a line counts as dead now and then
 constexpr std::uint64_t kMaxRateMaxBytes = 1ull << 40;
+constexpr std::int64_t kQuarantineAfterMax = 100;
 constexpr std::int64_t kNiceMax = 19;  // the kernel's
 constexpr milliseconds kSourceTimeoutMax{600'000};
 constexpr std::int64_t kRetriesMax = 100;
@@ -297,7 +298,7 @@ Result<void> read_install(const TomlTable& document, Configuration& configuratio
   SK_TRY_ASSIGN(const auto install, document.table("install"));
   if (!install) return success();
   InstallSettings& settings = configuration.install;
-  SK_TRY(install->check_keys({"max-write-rate", "nice", "ionice", "gentle"}));
+  SK_TRY(install->check_keys({"max-write-rate", "nice", "ionice", "gentle", "quarantine-after"}));
   SK_TRY_ASSIGN(settings.max_write_rate, install->size_bytes("max-write-rate", kMaxRateMinBytes, kMaxRateMaxBytes));
   SK_TRY_ASSIGN(const auto nice, install->integer("nice", 0, kNiceMax));
   if (nice) settings.nice = static_cast<int>(*nice);
@@ -308,6 +309,8 @@ Result<void> read_install(const TomlTable& document, Configuration& configuratio
       return install->wrong("ionice",
                             "\"" + *ionice + R"(" is neither "idle" nor "best-effort", or "best-effort:0" to ":7")");
   }
+  SK_TRY_ASSIGN(auto quarantine_after, install->integer("quarantine-after", 0, kQuarantineAfterMax));
+  take(settings.quarantine_after, quarantine_after);
   SK_TRY_ASSIGN(auto gentle, install->boolean("gentle"));
   take(settings.gentle, gentle);
   return success();

@@ -3,6 +3,7 @@
 #include <limits>
 
 #include "engine/bundle/manifest.hpp"
+#include "engine/bundle/version.hpp"
 #include "engine/configuration/configuration.hpp"
 #include "engine/configuration/toml_document.hpp"
 #include "engine/configuration/toml_reader.hpp"
@@ -37,6 +38,36 @@ Result<std::vector<std::string>> read_compatible(const TomlTable& document) {
     if (std::ranges::count(names, name) > 1) return document.wrong("compatible", "\"" + name + "\" stands there twice");
   }
   return names;
+}
+
+Result<void> read_group(const TomlTable& document, ManifestSource& source) {
+  SK_TRY_ASSIGN(const auto table, document.table("firmware-group"));
+  if (!table) return success();
+  SK_TRY(table->check_keys({"version", "admits"}));
+  bundle::FirmwareGroup group;
+  SK_TRY_ASSIGN(group.version, required<std::int64_t>(*table, "version", table->integer("version", 0, kNumberMax)));
+  SK_TRY_ASSIGN(group.admits, required<std::vector<std::string>>(*table, "admits", table->strings("admits")));
+  if (group.admits.size() > bundle::kAdmitsMax)
+    return table->wrong("admits", "more than " + std::to_string(bundle::kAdmitsMax) + " versions");
+  for (const std::string& version : group.admits)
+    if (const auto problem = name_problem(version)) return table->wrong("admits", *problem);
+  if (std::ranges::find(group.admits, source.version) == group.admits.end())
+    return table->wrong("admits", "must name the version of this bundle, \"" + source.version + "\", too");
+  source.firmware_group = std::move(group);
+  return success();
+}
+
+Result<void> read_minimum_version(const TomlTable& document, ManifestSource& source) {
+  SK_TRY_ASSIGN(source.minimum_version, document.string("minimum-version"));
+  if (!source.minimum_version) return success();
+  if (source.firmware_group)
+    return document.wrong("minimum-version", "and a firmware group exclude each other: the group says what may follow");
+  const auto order = bundle::compare_versions(*source.minimum_version, source.version);
+  if (!order)
+    return document.wrong("minimum-version",
+                          "needs versions of numbers and dots, such as \"3.5.1\", here and in version");
+  if (*order > 0) return document.wrong("minimum-version", "must not be above the version of this bundle");
+  return success();
 }
 
 Result<void> read_config(const TomlTable& document, ManifestSource& source) {
@@ -91,14 +122,14 @@ Result<void> read_images(const TomlTable& document, ManifestSource& source) {
 Result<ManifestSource> parse_manifest_source(std::string_view text, const std::string& file_name) {
   SK_TRY_ASSIGN(const TomlValue root, parse_toml(text, file_name));
   const TomlTable document(root, file_name, "");
-  SK_TRY(document.check_keys({"version", "compatible", "firmware-group", "config", "engine", "image"}));
-  if (document.has("firmware-group"))
-    return document.wrong("firmware-group", "a firmware group is not supported yet by this version",
-                          Errc::not_supported_yet);
+  SK_TRY(
+      document.check_keys({"version", "compatible", "firmware-group", "minimum-version", "config", "engine", "image"}));
   ManifestSource source;
   SK_TRY_ASSIGN(source.version, required<std::string>(document, "version", document.string("version")));
   if (const auto problem = name_problem(source.version)) return document.wrong("version", *problem);
   SK_TRY_ASSIGN(source.compatible, read_compatible(document));
+  SK_TRY(read_group(document, source));
+  SK_TRY(read_minimum_version(document, source));
   SK_TRY(read_config(document, source));
   SK_TRY(read_engine(document, source));
   SK_TRY(read_images(document, source));

@@ -2,7 +2,9 @@
 
 #include "engine/transaction/compacting.hpp"
 #include "engine/transaction/configuration_fate.hpp"
+#include "engine/transaction/floor.hpp"
 #include "engine/transaction/hooks.hpp"
+#include "engine/transaction/quarantine.hpp"
 #include "engine/transaction/rest.hpp"
 #include "engine/transaction/steps/migrate.hpp"
 #include "engine/transaction/steps/snapshot.hpp"
@@ -145,10 +147,13 @@ NextEvent finish_confirm(Device& device) {
   wanted.confirmed = record.target;
   wanted[record.target] = record.image;
   wanted.snapshot_of = record.id;
+  if (record.image.manifest_digest) forget_failures(wanted, *record.image.manifest_digest);
+  if (record.floor) wanted.floor = record.floor;
   if (wanted != device.facts) {
     device.facts = std::move(wanted);
     SK_TRY(device.save_facts());
   }
+  raise_counter(device);
   SK_TRY(device.store->write_last_confirmed(record.target));
   report_fate(device, fate_after_trial(record));
   SK_TRY(device.add_history(Outcome::confirmed, std::nullopt));
@@ -207,6 +212,7 @@ Result<void> persist(Device& device, State to) {
     // Before the state that ends the transaction: a cut in between comes here again and finds the entry.
     const auto cause = recorded_failure(*device.record);
     const bool postponed = cause && info(cause->error.code).exit_status == 3;
+    SK_TRY(count_failure(device));
     SK_TRY(device.add_history(postponed ? Outcome::postponed : Outcome::rolled_back, cause));
   }
   device.record->state = to;

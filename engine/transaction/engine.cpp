@@ -68,6 +68,14 @@ CommandResult Engine::verify() {
   return with_device(state_->settings, OpenFor::reading, [](Device& device) { return verify_device(device); });
 }
 
+CommandResult Engine::quarantine_list() {
+  return with_device(state_->settings, OpenFor::reading, [](Device& device) { return report_quarantine(device); });
+}
+
+CommandResult Engine::quarantine_clear(const std::optional<std::string>& id) {
+  return with_device(state_->settings, OpenFor::writing, [&](Device& device) { return clear_quarantine(device, id); });
+}
+
 CommandResult Engine::provision(const std::optional<std::string>& factory_bundle, bool force) {
   return provision_device(state_->settings, factory_bundle, force);
 }

@@ -87,6 +87,8 @@ class Engine {
   [[nodiscard]] CommandResult status();
   [[nodiscard]] CommandResult history();
   [[nodiscard]] CommandResult verify();
+  [[nodiscard]] CommandResult quarantine_list();
+  [[nodiscard]] CommandResult quarantine_clear(const std::optional<std::string>& id);
 
  private:
   struct State;

@@ -4,11 +4,12 @@
 #include <cstdio>
 #include <ctime>
 
+#include "engine/transaction/record_json.hpp"
+
 namespace slotkeeper {
 namespace {
 
-constexpr std::size_t kPayloadMax = 64 * 1024;
-constexpr std::int64_t kIntegerMax = INT64_MAX;
+using namespace record_json;
 
 Json json_of(const permanent::ClassTable& classes) {
   JsonArray rules;
@@ -23,22 +24,6 @@ Json json_of(const permanent::ClassTable& classes) {
   return rules;
 }
 
-Json json_of(const std::optional<std::int64_t>& number) { return number ? Json(*number) : Json(); }
-
-Json json_of(const SlotBaseline& baseline) {
-  JsonArray volumes;
-  for (const auto& volume : baseline.volumes) {
-    volumes.emplace_back(
-        JsonObject{{"volume", volume.volume}, {"bytes", volume.length_bytes}, {"pieces-sha256", volume.digest.hex()}});
-  }
-  return JsonObject{{"origin", name_of(baseline.origin)},
-                    {"version", escape_bytes(baseline.version)},
-                    {"manifest-sha256", baseline.manifest_digest ? Json(baseline.manifest_digest->hex()) : Json()},
-                    {"volumes", std::move(volumes)},
-                    {"config-schema", json_of(baseline.config_schema)},
-                    {"config-readable-by", json_of(baseline.config_readable_by)}};
-}
-
 Json json_of(const std::optional<permanent::SnapshotFacts>& facts) {
   if (!facts) return {};
   return JsonObject{{"config-root", facts->config_root.hex()},
@@ -46,18 +31,6 @@ Json json_of(const std::optional<permanent::SnapshotFacts>& facts) {
                     {"entries", facts->entries},
                     {"plain-bytes", facts->plain_bytes},
                     {"stored-bytes", facts->stored_bytes}};
-}
-
-Result<std::string> read_text(JsonReader& reader, std::string_view key) {
-  SK_TRY_ASSIGN(auto text, reader.string(key));
-  return unescape_bytes(text);
-}
-
-Result<std::optional<std::int64_t>> read_optional_integer(JsonReader& reader, std::string_view key) {
-  const Json* value = reader.optional_member(key);
-  if (value == nullptr || value->is_null()) return std::optional<std::int64_t>{};
-  if (value->as_integer() == nullptr) return make_error(Errc::corrupt, std::string(key) + " is not a number");
-  return std::optional<std::int64_t>{*value->as_integer()};
 }
 
 Result<permanent::ClassTable> read_classes(const Json& value) {
@@ -92,14 +65,6 @@ Json json_of(const std::optional<Migration>& migration) {
                     {"manual-input-needed", migration->manual_input_needed}};
 }
 
-/// Members that came later are missing in a record that an older engine began.
-Result<bool> read_later_boolean(JsonReader& reader, std::string_view key) {
-  const Json* value = reader.optional_member(key);
-  if (value == nullptr) return false;
-  if (value->as_bool() == nullptr) return make_error(Errc::corrupt, std::string(key) + " is neither true nor false");
-  return *value->as_bool();
-}
-
 Result<std::optional<Migration>> read_migration(JsonReader& reader) {
   const Json* value = reader.optional_member("migration");
   if (value == nullptr || value->is_null()) return std::optional<Migration>{};
@@ -110,41 +75,6 @@ Result<std::optional<Migration>> read_migration(JsonReader& reader) {
   SK_TRY_ASSIGN(migration.manual_input_needed, members.boolean("manual-input-needed"));
   SK_TRY(members.finish());
   return std::optional(migration);
-}
-
-Result<SlotBaseline> read_baseline(const Json& value) {
-  JsonReader reader(value, "baseline");
-  SlotBaseline baseline;
-  SK_TRY_ASSIGN(const auto origin, reader.string("origin"));
-  if (origin == "adopted") {
-    baseline.origin = BaselineOrigin::adopted;
-  } else if (origin == "factory") {
-    baseline.origin = BaselineOrigin::factory;
-  } else if (origin == "bundle") {
-    baseline.origin = BaselineOrigin::bundle;
-  } else {
-    return make_error(Errc::foreign_record, "baseline origin '" + origin + "' is unknown");
-  }
-  SK_TRY_ASSIGN(baseline.version, read_text(reader, "version"));
-  if (const Json* digest = reader.optional_member("manifest-sha256"); digest != nullptr && !digest->is_null()) {
-    SK_TRY_ASSIGN(baseline.manifest_digest, reader.digest("manifest-sha256"));
-  }
-  SK_TRY_ASSIGN(const Json* volumes, reader.member("volumes"));
-  if (volumes->as_array() == nullptr) return make_error(Errc::corrupt, "volumes is not a list");
-  for (const auto& item : *volumes->as_array()) {
-    JsonReader volume_reader(item, "volume");
-    VolumeBaseline volume;
-    SK_TRY_ASSIGN(volume.volume, volume_reader.string("volume"));
-    SK_TRY_ASSIGN(const auto bytes, volume_reader.integer("bytes", 0, kIntegerMax));
-    volume.length_bytes = static_cast<std::uint64_t>(bytes);
-    SK_TRY_ASSIGN(volume.digest, volume_reader.digest("pieces-sha256"));
-    SK_TRY(volume_reader.finish());
-    baseline.volumes.push_back(std::move(volume));
-  }
-  SK_TRY_ASSIGN(baseline.config_schema, read_optional_integer(reader, "config-schema"));
-  SK_TRY_ASSIGN(baseline.config_readable_by, read_optional_integer(reader, "config-readable-by"));
-  SK_TRY(reader.finish());
-  return baseline;
 }
 
 Result<std::optional<permanent::SnapshotFacts>> read_snapshot(const Json* value) {
@@ -161,13 +91,6 @@ Result<std::optional<permanent::SnapshotFacts>> read_snapshot(const Json* value)
   facts.plain_bytes = static_cast<std::uint64_t>(plain);
   facts.stored_bytes = static_cast<std::uint64_t>(stored);
   return std::optional{facts};
-}
-
-Result<SlotId> read_slot(JsonReader& reader, std::string_view key) {
-  SK_TRY_ASSIGN(const auto name, reader.string(key));
-  const auto slot = slot_from_name(name);
-  if (!slot) return make_error(Errc::corrupt, std::string(key) + " is not a slot");
-  return *slot;
 }
 
 Result<TransactionRecord> read_members(JsonReader& reader) {
@@ -196,6 +119,7 @@ Result<TransactionRecord> read_members(JsonReader& reader) {
   record.slack_bytes = static_cast<std::uint64_t>(slack);
   SK_TRY_ASSIGN(const Json* image, reader.member("image"));
   SK_TRY_ASSIGN(record.image, read_baseline(*image));
+  SK_TRY_ASSIGN(record.floor, read_floor(reader.optional_member("floor")));
   SK_TRY_ASSIGN(record.original_version, read_text(reader, "original-version"));
   SK_TRY_ASSIGN(record.first, read_snapshot(reader.optional_member("first-snapshot")));
   SK_TRY_ASSIGN(record.second, read_snapshot(reader.optional_member("second-snapshot")));
@@ -226,25 +150,7 @@ Result<TransactionRecord> read_members(JsonReader& reader) {
   return record;
 }
 
-/// A payload has a good checksum, so what it cannot be understood as was written by another version.
-Error as_record_error(Error error, std::string_view what) {
-  if (error.code == Errc::corrupt) error.code = Errc::foreign_record;
-  return std::move(error).with_context(what);
-}
-
 }  // namespace
-
-std::string_view name_of(BaselineOrigin origin) {
-  switch (origin) {
-    case BaselineOrigin::adopted:
-      return "adopted";
-    case BaselineOrigin::factory:
-      return "factory";
-    case BaselineOrigin::bundle:
-      return "bundle";
-  }
-  return "adopted";
-}
 
 std::string TransactionRecord::mark_id() const {
   std::string digits;
@@ -271,6 +177,7 @@ std::string print_record(const TransactionRecord& record) {
                          {"slot-table-sha256", record.slot_table_digest.hex()},
                          {"slack-bytes", record.slack_bytes},
                          {"image", json_of(record.image)},
+                         {"floor", json_of(record.floor)},
                          {"original-version", escape_bytes(record.original_version)},
                          {"first-snapshot", json_of(record.first)},
                          {"second-snapshot", json_of(record.second)},
@@ -296,50 +203,6 @@ Result<TransactionRecord> parse_record(const std::string& payload) {
   auto record = read_members(reader);
   if (!record.has_value()) return as_record_error(std::move(record).assume_error(), "transaction record");
   return record;
-}
-
-std::string print_facts(const DeviceFacts& facts) {
-  return Json(JsonObject{{"facts", kRecordVersion},
-                         {"confirmed", name_of(facts.confirmed)},
-                         {"A", facts.a ? json_of(*facts.a) : Json()},
-                         {"B", facts.b ? json_of(*facts.b) : Json()},
-                         {"snapshot-of", facts.snapshot_of ? Json(*facts.snapshot_of) : Json()},
-                         {"saved-aside", facts.saved_aside},
-                         {"activated-boot-id", facts.activated_boot_id},
-                         {"floor", Json()},
-                         {"failures", JsonArray{}}})
-      .print();
-}
-
-Result<DeviceFacts> parse_facts(const std::string& payload) {
-  const auto parse = [&]() -> Result<DeviceFacts> {
-    SK_TRY_ASSIGN(const auto json, Json::parse(payload, kPayloadMax));
-    JsonReader reader(json, "facts");
-    SK_TRY_ASSIGN(const auto version, reader.integer("facts", 1, kIntegerMax));
-    if (version != kRecordVersion) {
-      return make_error(Errc::foreign_record, "version " + std::to_string(version) + " is unknown");
-    }
-    DeviceFacts facts;
-    SK_TRY_ASSIGN(facts.confirmed, read_slot(reader, "confirmed"));
-    for (const SlotId slot : {SlotId::a, SlotId::b}) {
-      const Json* baseline = reader.optional_member(name_of(slot));
-      if (baseline == nullptr || baseline->is_null()) continue;
-      SK_TRY_ASSIGN(facts[slot], read_baseline(*baseline));
-    }
-    if (const Json* kept = reader.optional_member("snapshot-of"); kept != nullptr && kept->as_string() != nullptr) {
-      facts.snapshot_of = *kept->as_string();
-    }
-    SK_TRY_ASSIGN(facts.saved_aside, read_later_boolean(reader, "saved-aside"));
-    SK_TRY_ASSIGN(facts.activated_boot_id, reader.string("activated-boot-id"));
-    // Reserved for the version floor and the failure counters; a version that writes them also raises `facts`.
-    static_cast<void>(reader.optional_member("floor"));
-    static_cast<void>(reader.optional_member("failures"));
-    SK_TRY(reader.finish());
-    return facts;
-  };
-  auto facts = parse();
-  if (!facts.has_value()) return as_record_error(std::move(facts).assume_error(), "facts record");
-  return facts;
 }
 
 std::string print_snapshot_description(const SnapshotDescription& description) {

@@ -1,5 +1,5 @@
-// What the state store remembers, as JSON: the transaction, and the facts that outlive transactions. The grammar stands
-// in engine/DESIGN.md. Two engine versions may work on one transaction, so the version of the record goes with it.
+// What the state store remembers of a transaction, as JSON. The grammar stands in engine/DESIGN.md. Two engine versions
+// may work on one transaction, so the version of the record goes with it.
 #pragma once
 
 #include <cstdint>
@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "engine/json/json.hpp"
+#include "engine/transaction/facts.hpp"
 #include "engine/transaction/states.hpp"
 #include "partitions/digest.hpp"
 #include "partitions/permanent/classes.hpp"
@@ -15,44 +15,6 @@
 #include "partitions/slot_table.hpp"
 
 namespace slotkeeper {
-
-inline constexpr std::int64_t kRecordVersion = 1;
-
-/// What a volume must read as.
-struct VolumeBaseline {
-  std::string volume;
-  std::uint64_t length_bytes = 0;
-  Sha256 digest;  ///< by pieces, see partitions/digest.hpp
-  bool operator==(const VolumeBaseline&) const = default;
-};
-
-/// Where a baseline comes from.
-enum class BaselineOrigin : std::uint8_t { adopted, factory, bundle };
-[[nodiscard]] std::string_view name_of(BaselineOrigin origin);
-
-/// What is known of a slot that was good once.
-struct SlotBaseline {
-  BaselineOrigin origin = BaselineOrigin::adopted;
-  std::string version;                    ///< empty where it was adopted
-  std::optional<Sha256> manifest_digest;  ///< of the bundle it came from
-  std::vector<VolumeBaseline> volumes;
-  std::optional<std::int64_t> config_schema;       ///< schema its firmware writes
-  std::optional<std::int64_t> config_readable_by;  ///< oldest schema whose firmware reads that
-  bool operator==(const SlotBaseline&) const = default;
-};
-
-struct DeviceFacts {
-  SlotId confirmed = SlotId::a;
-  std::optional<SlotBaseline> a;
-  std::optional<SlotBaseline> b;
-  std::optional<std::string> snapshot_of;  ///< transaction whose snapshot is kept as `previous`
-  bool saved_aside = false;       ///< of a fall-back that is not finished: what the lost firmware wrote is kept already
-  std::string activated_boot_id;  ///< boot in which an operator chose the confirmed slot; it runs after the next boot
-  bool operator==(const DeviceFacts&) const = default;
-
-  [[nodiscard]] const std::optional<SlotBaseline>& operator[](SlotId slot) const { return slot == SlotId::a ? a : b; }
-  [[nodiscard]] std::optional<SlotBaseline>& operator[](SlotId slot) { return slot == SlotId::a ? a : b; }
-};
 
 /// Why a transaction is being rolled back.
 struct RecordedCause {
@@ -85,8 +47,9 @@ struct TransactionRecord {
   Sha256 slot_table_digest;
   std::uint64_t slack_bytes = 0;
 
-  SlotBaseline image;            ///< what the target is to hold
-  std::string original_version;  ///< for people
+  SlotBaseline image;                 ///< what the target is to hold
+  std::optional<VersionFloor> floor;  ///< of the device once the target is confirmed; nothing where it stays
+  std::string original_version;       ///< for people
 
   std::optional<permanent::SnapshotFacts> first;
   std::optional<permanent::SnapshotFacts> second;
@@ -111,10 +74,6 @@ struct TransactionRecord {
 [[nodiscard]] std::string print_record(const TransactionRecord& record);
 /// Errors: foreign_record (a version, state or member unknown to this version), state_store (not a record).
 [[nodiscard]] Result<TransactionRecord> parse_record(const std::string& payload);
-
-[[nodiscard]] std::string print_facts(const DeviceFacts& facts);
-/// Errors: as parse_record.
-[[nodiscard]] Result<DeviceFacts> parse_facts(const std::string& payload);
 
 /// What the seal of a snapshot says, so that it can be restored without the record it was made under.
 struct SnapshotDescription {

@@ -1,5 +1,6 @@
 #include "engine/transaction/update_transaction.hpp"
 
+#include "engine/transaction/floor.hpp"
 #include "engine/transaction/steps/check.hpp"
 #include "engine/transaction/steps/compact.hpp"
 #include "engine/transaction/steps/preflight.hpp"
@@ -71,6 +72,7 @@ Result<void> begin(Device& device, const bundle::VerifiedManifest& manifest, con
     record.image.config_schema = config->schema;
     record.image.config_readable_by = config->readable_by;
   }
+  SK_TRY_ASSIGN(record.floor, floor_raised_by(device.facts.floor, manifest));
   if (const auto& baseline = device.facts[device.booted]) record.original_version = baseline->version;
   record.started = rfc3339(device.settings.host.now());
   if (print_record(record).size() + 4096 > kRecordPayloadMaxBytes ||

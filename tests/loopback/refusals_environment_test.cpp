@@ -142,63 +142,52 @@ TEST(RefusesEnvironment, AKernelCommandLineThatContradictsTheOption) {
 }
 
 INSTANTIATE_TEST_SUITE_P(
-    NotYet, Refuses,
+    Quarantine, Refuses,
     testing::Values(
-        Refusal{"QuarantineList", with_command({"quarantine", "list"}), 2, "not-supported-yet", "quarantine", {}},
-        Refusal{"QuarantineClear", with_command({"quarantine", "clear"}), 2, "not-supported-yet", "quarantine", {}},
-        Refusal{"RevocationList",
-                with_configuration("[trust]", "[trust]\ncrl = \"/etc/crl.pem\""),
-                2,
-                "not-supported-yet",
-                "crl",
-                {}},
-        Refusal{"TwoSignatures",
-                with_configuration("[trust]", "[trust]\nsignatures-required = 2"),
-                2,
-                "not-supported-yet",
-                "signatures-required",
-                {}},
-        Refusal{"EventHook",
-                [](DeviceRig& device) {
-                  write_file(device.path("hooks.d/event"), "#!/bin/sh\n", 0755);
-                  return install_good();
-                },
-                2,
-                "not-supported-yet",
-                "event",
-                {}},
-        Refusal{"TokenKey",
-                [](DeviceRig& device) {
-                  write_file(device.path("m.toml"),
-                             "version = \"1\"\ncompatible = \"x\"\n[[image]]\nvolume = \"rootfs\"\n"
-                             "file = \"" +
-                                 Material::get().image("2.0.0") + "\"\n");
-                  return std::vector<std::string>{"bundle",     "create",
-                                                  "--manifest", device.path("m.toml"),
-                                                  "--cert",     Material::get().certificate(Signer::good),
-                                                  "--key",      "pkcs11:object=signer",
-                                                  "--output",   device.path("out.skb")};
-                },
-                2,
-                "not-supported-yet",
-                "pkcs11",
-                {}},
-        Refusal{"FirmwareGroup",
-                [](DeviceRig& device) {
-                  write_file(device.path("m.toml"),
-                             "version = \"1\"\ncompatible = \"x\"\n[firmware-group]\nversion = 7\n"
-                             "admits = [\"1\"]\n[[image]]\nvolume = \"rootfs\"\nfile = \"" +
-                                 Material::get().image("2.0.0") + "\"\n");
-                  return std::vector<std::string>{"bundle",     "create",
-                                                  "--manifest", device.path("m.toml"),
-                                                  "--cert",     Material::get().certificate(Signer::good),
-                                                  "--key",      Material::get().key(Signer::good),
-                                                  "--output",   device.path("out.skb")};
-                },
-                2,
-                "not-supported-yet",
-                "firmware-group",
-                {}}),
+        Refusal{
+            "ClearOfNoId", with_command({"quarantine", "clear", "2.0.0"}), 2, "usage", "beginning of a manifest", {}},
+        Refusal{"ClearOfTooFewDigits", with_command({"quarantine", "clear", "abc"}), 2, "usage", "at least 8", {}}),
+    name_of_refusal);
+
+INSTANTIATE_TEST_SUITE_P(
+    NotYet, Refuses,
+    testing::Values(Refusal{"RevocationList",
+                            with_configuration("[trust]", "[trust]\ncrl = \"/etc/crl.pem\""),
+                            2,
+                            "not-supported-yet",
+                            "crl",
+                            {}},
+                    Refusal{"TwoSignatures",
+                            with_configuration("[trust]", "[trust]\nsignatures-required = 2"),
+                            2,
+                            "not-supported-yet",
+                            "signatures-required",
+                            {}},
+                    Refusal{"EventHook",
+                            [](DeviceRig& device) {
+                              write_file(device.path("hooks.d/event"), "#!/bin/sh\n", 0755);
+                              return install_good();
+                            },
+                            2,
+                            "not-supported-yet",
+                            "event",
+                            {}},
+                    Refusal{"TokenKey",
+                            [](DeviceRig& device) {
+                              write_file(device.path("m.toml"),
+                                         "version = \"1\"\ncompatible = \"x\"\n[[image]]\nvolume = \"rootfs\"\n"
+                                         "file = \"" +
+                                             Material::get().image("2.0.0") + "\"\n");
+                              return std::vector<std::string>{"bundle",     "create",
+                                                              "--manifest", device.path("m.toml"),
+                                                              "--cert",     Material::get().certificate(Signer::good),
+                                                              "--key",      "pkcs11:object=signer",
+                                                              "--output",   device.path("out.skb")};
+                            },
+                            2,
+                            "not-supported-yet",
+                            "pkcs11",
+                            {}}),
     name_of_refusal);
 
 }  // namespace

@@ -42,6 +42,8 @@ CommandResult with_device(EngineSettings& settings, OpenFor purpose, Run run) {
 [[nodiscard]] CommandResult run_rollback(Device& device, bool to_previous);
 [[nodiscard]] CommandResult run_mark(Device& device, SlotId slot, SlotMark mark);
 [[nodiscard]] CommandResult run_compact(Device& device, bool dry_run);
+/// Of one package by the beginning of its manifest's hash, or of all. Durable. Errors: usage (not such a beginning).
+[[nodiscard]] CommandResult clear_quarantine(Device& device, const std::optional<std::string>& id);
 /// Asks the command that holds the state store to end, and waits until it has.
 [[nodiscard]] CommandResult cancel_running(EngineSettings& settings);
 
@@ -57,6 +59,7 @@ CommandResult with_device(EngineSettings& settings, OpenFor purpose, Run run) {
 [[nodiscard]] CommandResult report_preflight(Device& device, const std::string& location);
 [[nodiscard]] CommandResult report_status(Device& device);
 [[nodiscard]] CommandResult report_history(Device& device);
+[[nodiscard]] CommandResult report_quarantine(Device& device);
 [[nodiscard]] CommandResult verify_device(Device& device);
 
 }  // namespace slotkeeper

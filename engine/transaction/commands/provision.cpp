@@ -1,5 +1,6 @@
 #include "engine/bundle/bundle.hpp"
 #include "engine/transaction/commands/commands.hpp"
+#include "engine/transaction/floor.hpp"
 #include "engine/transaction/update_transaction.hpp"
 #include "partitions/permanent/reserve.hpp"
 #include "partitions/slot_hash.hpp"
@@ -21,8 +22,13 @@ Result<SlotBaseline> adopt(EngineSettings& settings, const Slot& slot) {
   return baseline;
 }
 
+struct Factory {
+  SlotBaseline baseline;
+  std::optional<VersionFloor> floor = {};
+};
+
 /// The baseline that the factory bundle gives, after checking that the slot holds it.
-Result<SlotBaseline> from_factory(EngineSettings& settings, const Slot& slot, const std::string& location) {
+Result<Factory> from_factory(EngineSettings& settings, const Slot& slot, const std::string& location) {
   const SourceCalls calls{.check_cancelled = [&settings] { return settings.sink.check_cancelled(); },
                           .notice = [&settings](std::string_view text) { settings.sink.notice(text); }};
   SK_TRY_ASSIGN(auto source, open_source(settings.storage, location, settings.configuration.source, calls));
@@ -30,9 +36,7 @@ Result<SlotBaseline> from_factory(EngineSettings& settings, const Slot& slot, co
   SK_TRY_ASSIGN(const auto policy, trust_policy(settings));
   SK_TRY_ASSIGN(const auto verified, bundle::verify_bundle(std::move(bundle), policy));
   const bundle::Manifest& manifest = verified.manifest();
-  if (manifest.firmware_group) {
-    return make_error(Errc::not_supported_yet, "the bundle belongs to a firmware group ([firmware-group])");
-  }
+  SK_TRY_ASSIGN(auto floor, floor_raised_by(std::nullopt, verified));
   SlotBaseline baseline;
   baseline.origin = BaselineOrigin::factory;
   baseline.version = manifest.version;
@@ -56,7 +60,7 @@ Result<SlotBaseline> from_factory(EngineSettings& settings, const Slot& slot, co
                                               " does not hold what the factory bundle says (volume " + damaged.front() +
                                               ")");
   }
-  return baseline;
+  return Factory{.baseline = std::move(baseline), .floor = std::move(floor)};
 }
 
 Result<std::string> make_identifier(io::Host& host) {
@@ -108,7 +112,12 @@ Result<CommandResult> provision(EngineSettings& settings, const std::optional<st
   SK_TRY_ASSIGN(const auto booted, booted_slot(settings, *boot));
   SK_TRY(check_store(settings, force));
   const Slot& slot = configuration.slots[booted];
-  SK_TRY_ASSIGN(auto baseline, factory ? from_factory(settings, slot, *factory) : adopt(settings, slot));
+  Factory found;
+  if (factory) {
+    SK_TRY_ASSIGN(found, from_factory(settings, slot, *factory));
+  } else {
+    SK_TRY_ASSIGN(found.baseline, adopt(settings, slot));
+  }
   SK_TRY_ASSIGN(const auto environment, first_environment(*boot, booted));
   SK_TRY_ASSIGN(auto root, settings.storage.open_directory(configuration.permanent_path));
 
@@ -121,10 +130,11 @@ Result<CommandResult> provision(EngineSettings& settings, const std::optional<st
   SK_TRY_ASSIGN(auto store, StateStore::open(settings.storage, configuration.store_path, StateStore::Access::write));
   SK_TRY(store->write_last_confirmed(booted));
   // Last: a store without facts reads as not provisioned.
-  const std::string origin(name_of(baseline.origin));
+  const std::string origin(name_of(found.baseline.origin));
   DeviceFacts facts;
   facts.confirmed = booted;
-  facts[booted] = std::move(baseline);
+  facts[booted] = std::move(found.baseline);
+  facts.floor = std::move(found.floor);
   SK_TRY(store->write_record(RecordKind::facts, print_facts(facts)));
   SK_TRY(store->close());
 

@@ -1,6 +1,7 @@
 #include "engine/transaction/actions.hpp"
 #include "engine/transaction/commands/commands.hpp"
 #include "engine/transaction/configuration_fate.hpp"
+#include "engine/transaction/floor.hpp"
 
 namespace slotkeeper {
 namespace {
@@ -26,6 +27,7 @@ CommandResult run_recover(Device& device) {
     result.cause = device.cause;
     return result;
   }
+  if (!device.has_open_transaction()) raise_counter(device);
   if (device.fell_back) {
     auto result = answer(device, Outcome::rolled_back, "The device fell back to " + slot_text(device.booted) + ".");
     result.cause = device.cause;

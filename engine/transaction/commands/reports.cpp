@@ -1,4 +1,5 @@
 #include "engine/transaction/commands/commands.hpp"
+#include "engine/transaction/floor.hpp"
 #include "engine/transaction/forecast_report.hpp"
 #include "engine/transaction/steps/last_look.hpp"
 #include "engine/transaction/steps/preflight.hpp"
@@ -107,10 +108,20 @@ Result<CommandResult> status(Device& device) {
   if (const auto ready = device.boot->check_can_arm(); !ready.has_value()) {
     weaker.emplace_back("no update can be installed: " + ready.assume_error().message);
   }
+  SK_TRY_ASSIGN(const Floor floor, read_floor(device));
+  if (!floor.is_authentic) {
+    weaker.emplace_back("the recorded firmware group is not authentic, so that only higher ones are accepted: " +
+                        floor.doubt);
+  } else if (floor.rules.group && !floor.counter) {
+    weaker.emplace_back(
+        "no hardware counter holds the firmware group (hook 'counter'): who can write the state store "
+        "can set it back");
+  }
   result.extra = JsonObject{{"slots", JsonObject{{"A", slot_to_json(device, reading.state, SlotId::a)},
                                                  {"B", slot_to_json(device, reading.state, SlotId::b)}}},
                             {"transaction", std::move(transaction)},
                             {"permanent", std::move(permanent)},
+                            {"floor", to_json(floor)},
                             {"weaker", std::move(weaker)}};
   return result;
 }

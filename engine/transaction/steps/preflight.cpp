@@ -5,6 +5,8 @@
 #include "engine/source/location.hpp"
 #include "engine/transaction/compacting.hpp"
 #include "engine/transaction/expected_duration.hpp"
+#include "engine/transaction/floor.hpp"
+#include "engine/transaction/quarantine.hpp"
 #include "engine/transaction/steps/preflight_gates.hpp"
 #include "partitions/permanent/root_reserve.hpp"
 
@@ -17,14 +19,11 @@ std::string joined(const std::vector<std::string>& names) {
   return text;
 }
 
-Result<void> check_compatible(const Device& device, const bundle::Manifest& manifest) {
+Result<void> check_compatible(Device& device, const bundle::Manifest& manifest) {
   const std::string& own = device.configuration().compatible;
   if (std::ranges::find(manifest.compatible, own) == manifest.compatible.end()) {
     return make_error(Errc::incompatible,
                       "the bundle is for '" + joined(manifest.compatible) + "', this device is '" + own + "'");
-  }
-  if (manifest.firmware_group) {
-    return make_error(Errc::not_supported_yet, "the bundle belongs to a firmware group ([firmware-group])");
   }
   if (kRecordVersion < manifest.records_min || kRecordVersion > manifest.records_max) {
     return make_error(Errc::incompatible,
@@ -32,7 +31,7 @@ Result<void> check_compatible(const Device& device, const bundle::Manifest& mani
                           " to " + std::to_string(manifest.records_max) + ", this one writes " +
                           std::to_string(kRecordVersion) + ": it could not take the transaction over");
   }
-  return success();
+  return check_floor(device, manifest);
 }
 
 /// Every image has a volume that is large enough, and every checked volume has an image.
@@ -223,6 +222,7 @@ Result<PreflightReport> examine(Device& device, const bundle::VerifiedManifest& 
   SK_TRY_ASSIGN(auto worn, storage_worn_gate(device, report.target, errors));
   report.gates.push_back(std::move(worn));
   report.gates.push_back(fallback.gate);
+  report.gates.push_back(quarantine_gate(device, manifest.digest()));
   report.fallback = std::move(fallback.reading);
   return report;
 }

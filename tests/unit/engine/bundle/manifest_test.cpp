@@ -91,7 +91,24 @@ TEST(Manifest, RefusesUnknownKeysAsMadeForANewerVersion) {
   EXPECT_EQ(error_of(with(R"(,"requires":"magic")", kImage)), "unsupported");
   EXPECT_EQ(error_of(changed(R"("volume":)", R"("delta-from":"3.4","volume":)")), "unsupported");
   EXPECT_EQ(error_of(with(R"(,"config":{"schema":4,"readable-by":3,"x":1})", kImage)), "unsupported");
-  EXPECT_EQ(error_of(with(R"(,"firmware-group":{"version":7,"admits":[],"x":1})", kImage)), "unsupported");
+  EXPECT_EQ(error_of(with(R"(,"firmware-group":{"version":7,"admits":["3.5.1"],"x":1})", kImage)), "unsupported");
+}
+
+TEST(Manifest, RefusesVersionRulesThatContradictIt) {
+  const auto group = [](const std::string& admits) {
+    return error_of(with(R"(,"firmware-group":{"version":7,"admits":[)" + admits + "]}", kImage));
+  };
+  EXPECT_EQ(group("\"3.5.1\""), "accepted");
+  EXPECT_EQ(group(""), "corrupt");
+  EXPECT_EQ(group("\"3.5.0\""), "corrupt");
+  std::string many = "\"3.5.1\"";
+  for (std::size_t i = 0; i < kAdmitsMax; ++i) many += ",\"" + std::to_string(i) + "\"";
+  EXPECT_EQ(group(many), "corrupt");
+  EXPECT_EQ(error_of(with(R"(,"minimum-version":"3.5")", kImage)), "accepted");
+  EXPECT_EQ(error_of(with(R"(,"minimum-version":"3.5.2")", kImage)), "corrupt");
+  EXPECT_EQ(error_of(with(R"(,"minimum-version":"three")", kImage)), "corrupt");
+  EXPECT_EQ(error_of(with(R"(,"minimum-version":"3","firmware-group":{"version":7,"admits":["3.5.1"]})", kImage)),
+            "corrupt");
 }
 
 TEST(Manifest, RefusesDuplicateKeysAndTrailingText) {

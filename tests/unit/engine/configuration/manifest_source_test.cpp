@@ -43,10 +43,35 @@ TEST(ParseManifestSource, ReadsEverythingElse) {
   EXPECT_EQ(source.images[1].file, "/abs/boot.img");
 }
 
-TEST(ParseManifestSource, RefusesAFirmwareGroupUntilItIsSupported) {
-  const Error error = refusal_of(kHead + "[firmware-group]\nversion = 7\nadmits = [\"3.5.0\"]\n" + kImage);
-  EXPECT_EQ(error.code, Errc::not_supported_yet);
-  EXPECT_EQ(error.message, "m.toml:3: firmware-group: a firmware group is not supported yet by this version");
+TEST(ParseManifestSource, ReadsAFirmwareGroup) {
+  const auto parsed = parse_manifest_source(
+      "version = \"3.5.1\"\ncompatible = \"a\"\n[firmware-group]\nversion = 7\nadmits = [\"3.5.0\", \"3.5.1\"]\n" +
+          kImage,
+      "m.toml");
+  ASSERT_TRUE(parsed.has_value()) << parsed.assume_error().message;
+  ASSERT_TRUE(parsed.assume_value().firmware_group);
+  EXPECT_EQ(parsed.assume_value().firmware_group->version, 7);
+  EXPECT_EQ(parsed.assume_value().firmware_group->admits, (std::vector<std::string>{"3.5.0", "3.5.1"}));
+}
+
+TEST(ParseManifestSource, RefusesVersionRulesThatContradictTheBundle) {
+  const std::string head = "version = \"3.5.1\"\ncompatible = \"a\"\n";
+  const std::pair<std::string, const char*> cases[] = {
+      {"[firmware-group]\nversion = 7\nadmits = [\"3.5.0\"]\n",
+       "m.toml:5: firmware-group.admits: must name the version of this bundle, \"3.5.1\", too"},
+      {"[firmware-group]\nadmits = [\"3.5.1\"]\n", "m.toml:3: firmware-group.version: is missing"},
+      {"[firmware-group]\nversion = 7\n", "m.toml:3: firmware-group.admits: is missing"},
+      {"minimum-version = \"3.6\"\n", "m.toml:3: minimum-version: must not be above the version of this bundle"},
+      {"minimum-version = \"3.5-rc1\"\n",
+       "m.toml:3: minimum-version: needs versions of numbers and dots, such as \"3.5.1\", here and in version"},
+      {"minimum-version = \"3.5\"\n[firmware-group]\nversion = 7\nadmits = [\"3.5.1\"]\n",
+       "m.toml:3: minimum-version: and a firmware group exclude each other: the group says what may follow"},
+  };
+  for (const auto& [text, message] : cases) {
+    const Error error = refusal_of(head + text + kImage);
+    EXPECT_EQ(error.code, Errc::config);
+    EXPECT_EQ(error.message, message);
+  }
 }
 
 TEST(ParseManifestSource, RefusesWhatIsWrongAndNamesThePlace) {

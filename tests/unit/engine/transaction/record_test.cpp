@@ -24,6 +24,7 @@ TransactionRecord full_record() {
                   .volumes = {{.volume = "rootfs", .length_bytes = 1 << 20, .digest = digest_of('v')}},
                   .config_schema = 4,
                   .config_readable_by = 3};
+  record.floor = VersionFloor{.manifest = "{}\n", .signature = "\x30\x82"};
   record.original_version = "3.5.0";
   record.first = permanent::SnapshotFacts{digest_of('c'), digest_of('p'), 17, 1000, 500};
   record.second_decided = true;
@@ -50,6 +51,7 @@ TEST(TransactionRecord, ReadsBackWhatItPrints) {
   EXPECT_EQ(read.assume_value().classes, full_record().classes);
   EXPECT_EQ(read.assume_value().image, full_record().image);
   EXPECT_EQ(read.assume_value().cause, full_record().cause);
+  EXPECT_EQ(read.assume_value().floor, full_record().floor);
   EXPECT_EQ(read.assume_value().trial_classes, full_record().trial_classes);
   EXPECT_EQ(read.assume_value().migration, full_record().migration);
 }
@@ -113,7 +115,25 @@ TEST(DeviceFacts, ReadBackWhatTheyPrint) {
   facts.b = full_record().image;
   facts.snapshot_of = "id";
   facts.activated_boot_id = "boot";
+  facts.floor = VersionFloor{.manifest = "{\"format\":1}\n", .signature = std::string("\x30\x82\x00\xff", 4)};
+  facts.failures = {{.manifest = digest_of('m'),
+                     .version = "3.5.1",
+                     .count = 2,
+                     .transaction = "id",
+                     .code = "health",
+                     .last = "2026-11-24T02:00:00Z"}};
   const auto read = parse_facts(print_facts(facts));
+  ASSERT_TRUE(read.has_value()) << read.assume_error().message;
+  EXPECT_EQ(read.assume_value(), facts);
+}
+
+TEST(DeviceFacts, WithoutWhatCameLaterAreRead) {
+  DeviceFacts facts;
+  std::string text = print_facts(facts);
+  const std::string later = ",\"floor\":null,\"failures\":[]";
+  ASSERT_NE(text.find(later), std::string::npos) << text;
+  text.erase(text.find(later), later.size());
+  const auto read = parse_facts(text);
   ASSERT_TRUE(read.has_value()) << read.assume_error().message;
   EXPECT_EQ(read.assume_value(), facts);
 }
