@@ -281,11 +281,19 @@ Violations Explorer::check_armed(const World& world) const {
 Violations Explorer::check_rest(const World& world, SlotId resting) const {
   Violations violations;
   if (!world.own_directory_is_empty()) violations.push_back({7, "something of ours is left on the partition"});
-  if (const std::string order = world.boot_order(); order.find(letter(other(resting))) != std::string::npos) {
-    World copy(world);
-    const auto record = recorded_transaction(copy);
-    if (record && record->state == State::rolled_back && !record->revert && resting == record->original) {
-      violations.push_back({6, "what was rolled back is in the boot order still: " + order});
+  World copy(world);
+  const auto record = recorded_transaction(copy);
+  const bool was_rolled_back = record && record->state == State::rolled_back && !record->revert;
+  const std::string order = world.boot_order();
+  if (was_rolled_back && resting == record->original && order.find(letter(record->target)) != std::string::npos) {
+    violations.push_back({6, "what was rolled back is in the boot order still: " + order});
+  }
+  if (was_rolled_back && record->image.manifest_digest) {
+    const bool counts = record->cause && (record->cause->code == "health" || record->cause->code == "health-timeout");
+    const std::uint64_t counted = failures_counted(copy, *record->image.manifest_digest);
+    if (counts != (counted > 0) || (counted > 1 && !scene_.is_repeated)) {
+      violations.push_back({9, "a rollback because of " + (record->cause ? record->cause->code : "nothing") +
+                                   " was counted " + std::to_string(counted) + " times against its package"});
     }
   }
   if (!options_.damages_environment) return violations;
@@ -354,15 +362,36 @@ void Explorer::note_recorded_state(const VolatileTree& tree, std::optional<State
   before = state;
 }
 
-std::optional<TransactionRecord> recorded_transaction(World& world) {
+namespace {
+
+/// Payload of a record; nothing where there is none or it cannot be read.
+std::optional<std::string> stored_payload(World& world, RecordKind kind) {
   SimulatedStorage storage(world.machine());
   auto store = StateStore::open(storage, "/dev/store", StateStore::Access::read);
   if (!store.has_value()) return std::nullopt;
-  const auto stored = store.assume_value()->read_record(RecordKind::transaction);
+  const auto stored = store.assume_value()->read_record(kind);
   if (!stored.has_value() || !stored.assume_value()) return std::nullopt;
-  auto record = parse_record(stored.assume_value()->payload);
+  return stored.assume_value()->payload;
+}
+
+}  // namespace
+
+std::optional<TransactionRecord> recorded_transaction(World& world) {
+  const auto payload = stored_payload(world, RecordKind::transaction);
+  if (!payload) return std::nullopt;
+  auto record = parse_record(*payload);
   if (!record.has_value()) return std::nullopt;
   return std::move(record).assume_value();
+}
+
+std::uint64_t failures_counted(World& world, const Sha256& manifest) {
+  const auto payload = stored_payload(world, RecordKind::facts);
+  if (!payload) return 0;
+  const auto facts = parse_facts(*payload);
+  if (!facts.has_value()) return 0;
+  const auto& failures = facts.assume_value().failures;
+  const auto found = std::ranges::find(failures, manifest, &PackageFailures::manifest);
+  return found == failures.end() ? 0 : found->count;
 }
 
 void Explorer::note_row(World& world, SlotId booted) {

@@ -87,6 +87,8 @@ struct ExplorerCounts {
 
 /// The transaction that the state store of this device speaks of.
 [[nodiscard]] std::optional<TransactionRecord> recorded_transaction(World& world);
+/// How often its facts say that this package failed.
+[[nodiscard]] std::uint64_t failures_counted(World& world, const Sha256& manifest);
 
 class Explorer {
  public:
