@@ -1,6 +1,7 @@
 #include "bootloader-hooks/environment_copies.hpp"
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <thread>
 
@@ -9,6 +10,7 @@
 namespace slotkeeper::boot {
 namespace {
 
+constexpr std::size_t kSectorBytes = 512;  ///< what a device writes in one piece
 constexpr std::chrono::milliseconds kLockPoll{10};
 constexpr std::uint32_t kLockMode = 0644;
 constexpr int kLockOpenAttempts = 5;  ///< another tool may create the file between our two looks
@@ -122,6 +124,14 @@ Result<EnvironmentCopies> read_copies(io::Storage& storage, const EnvironmentPla
     SK_TRY_ASSIGN(copies[i], read_copy(storage, places[i]));
   }
   return copies;
+}
+
+Result<void> clear_front(io::Storage& storage, const EnvironmentPlace& place) {
+  constexpr std::array<std::byte, kSectorBytes> kZeros{};
+  SK_TRY_ASSIGN(const auto file, storage.open_file(place.device_path, configured(io::OpenMode::read_write())));
+  SK_TRY(file->write_at(place.offset, io::ConstBytes(kZeros).first(std::min(kZeros.size(), place.size_bytes))));
+  SK_TRY(file->sync());
+  return file->close();
 }
 
 Result<void> write_copy(io::Storage& storage, const EnvironmentPlace& place, const EnvironmentCopy& copy) {

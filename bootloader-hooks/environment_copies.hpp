@@ -32,6 +32,11 @@ class EnvironmentLock {
 /// Past the cache. Errors: io_error.
 [[nodiscard]] Result<EnvironmentCopies> read_copies(io::Storage& storage, const EnvironmentPlaces& places);
 
+/// Clears the sector that a copy begins with, so that it stays invalid while the rest of it is written: of a copy that
+/// was damaged in its tail only, a torn write could otherwise mend just that tail, and bring back what it said once.
+/// Durable. On crash: the copy is invalid, as it was. Errors: as write_copy.
+[[nodiscard]] Result<void> clear_front(io::Storage& storage, const EnvironmentPlace& place);
+
 /// Writes one copy. Durable: the copy, flushed and read back past the cache.
 /// On crash: the copy may be torn, which its CRC shows; the other copy is not touched.
 /// Errors: io_error, sync_failed, storage_full, read_only, readback_mismatch.

@@ -7,7 +7,8 @@
 //            new state; the other copy is valid and says the state before. In the second: new state, one copy damaged.
 // Read back: each copy after its flush, past the cache, before the next one is touched.
 // Damage:    the CRC of each copy, on every read. One damaged copy is rewritten from the valid one (`repair`, and every
-//            store does it on the way); with two damaged ones nothing is written until `initialise`.
+//            store does it on the way), its first sector cleared before: it must not become valid again by a torn write
+//            and say what it said once. With two damaged ones nothing is written until `initialise`.
 // Others:    fw_setenv and fw_printenv take the same lock. libubootenv itself takes it as well while it parses, so it
 //            cannot be held over the whole store: the copies are compared again once it is held, and on a difference
 //            everything starts over.
@@ -120,7 +121,7 @@ class UbootControl final : public BootControl {
       SK_TRY_ASSIGN(auto lock, take_lock());
       SK_TRY_ASSIGN(const EnvironmentCopies now, read_copies(storage_, places_));
       if (now == before) {
-        SK_TRY(carry_out(*todo));
+        SK_TRY(carry_out(*todo, now));
         return lock.release();
       }
       SK_TRY(lock.release());
@@ -128,7 +129,11 @@ class UbootControl final : public BootControl {
     return make_error(Errc::busy, "other programs change the boot environment all the time");
   }
 
-  [[nodiscard]] Result<void> carry_out(const WritePlan& plan) {
+  [[nodiscard]] Result<void> carry_out(const WritePlan& plan, const EnvironmentCopies& now) {
+    for (std::size_t i = 0; i < now.size(); ++i) {
+      if (is_valid_copy(now[i]) || is_blank_copy(now[i])) continue;
+      SK_TRY(with_context(clear_front(storage_, places_[i]), "clearing a damaged copy of the boot environment"));
+    }
     SK_TRY(with_context(write_copy(storage_, places_[plan.first], plan.next),
                         "writing the first copy of the boot environment; unless that write went through all the same, "
                         "the bootloader still goes by the old state"));

@@ -154,11 +154,13 @@ Result<SlotId> find_booted_slot(io::Storage& storage, const SlotTable& table, st
   return found ? *found : *assumed;
 }
 
-Result<void> check_target_is_free(io::Storage& storage, const SlotTable& table, SlotId target,
-                                  const std::string& permanent_path, const std::string& store_path) {
+Result<std::vector<io::DeviceIdentity>> check_target_is_free(io::Storage& storage, const SlotTable& table,
+                                                             SlotId target, const std::string& permanent_path,
+                                                             const std::string& store_path) {
   SK_TRY_ASSIGN(std::vector<Neighbour> neighbours,
                 neighbours_of(storage, table[other(target)], permanent_path, store_path));
   const Slot& slot = table[target];
+  std::vector<io::DeviceIdentity> checked;
   for (const Volume& volume : slot.volumes) {
     const std::string name = named(slot, volume);
     SK_TRY_ASSIGN(io::DeviceIdentity identity, with_context(storage.identify(volume.device_path), name));
@@ -169,9 +171,10 @@ Result<void> check_target_is_free(io::Storage& storage, const SlotTable& table, 
       if (!is_same_device(identity, neighbour)) continue;
       return make_error(Errc::wrong_state, refusal.append("lies on the same device as ").append(neighbour.what));
     }
+    checked.push_back(identity);
     neighbours.push_back({name, std::move(identity), 0});  // nor may two volumes of the target share a device
   }
-  return success();
+  return checked;
 }
 
 }  // namespace slotkeeper

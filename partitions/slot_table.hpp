@@ -51,8 +51,11 @@ struct SlotTable {
                                               std::optional<SlotId> assumed);
 
 /// Refuses a target that is mounted, held, or lies on the same device as a booted volume, as `permanent_path` or as
-/// `store_path`. Errors: wrong_state, naming the volume and what holds it.
-[[nodiscard]] Result<void> check_target_is_free(io::Storage& storage, const SlotTable& table, SlotId target,
-                                                const std::string& permanent_path, const std::string& store_path);
+/// `store_path`. Returns what its volumes are, in their order: what is opened for writing later must be the same.
+/// Errors: wrong_state, naming the volume and what holds it.
+[[nodiscard]] Result<std::vector<io::DeviceIdentity>> check_target_is_free(io::Storage& storage, const SlotTable& table,
+                                                                           SlotId target,
+                                                                           const std::string& permanent_path,
+                                                                           const std::string& store_path);
 
 }  // namespace slotkeeper

@@ -356,8 +356,9 @@ Result<void> DirectVolumeWriter::close() {
 }  // namespace
 
 Result<std::unique_ptr<VolumeWriter>> VolumeWriter::open(io::Storage& storage, const Volume& volume,
-                                                         std::uint64_t image_bytes, Helpers helpers) {
-  SK_TRY_ASSIGN(VolumeDevice device, VolumeDevice::open(storage, volume, io::OpenMode::Access::read_write));
+                                                         std::uint64_t image_bytes, Helpers helpers,
+                                                         const io::DeviceIdentity* checked) {
+  SK_TRY_ASSIGN(VolumeDevice device, VolumeDevice::open(storage, volume, io::OpenMode::Access::read_write, checked));
   if (image_bytes == 0) return make_error(Errc::corrupt, "the image for " + device.description() + " is empty");
   if (image_bytes > device.capacity_bytes()) {
     return make_error(Errc::incompatible, "the image of " + std::to_string(image_bytes) + " bytes is larger than " +

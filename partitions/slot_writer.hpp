@@ -25,9 +25,11 @@ inline constexpr HeadRange kHeadRanges[] = {{0, 4096}, {32768, 4096}, {65536, 40
 
 class VolumeWriter {
  public:
-  /// Opens for direct, exclusive writing. Errors: wrong_state (held), io_error.
+  /// Opens for direct, exclusive writing, see `VolumeDevice::open`. Errors: wrong_state (held, or not what was
+  /// `checked`), io_error, corrupt (an empty image), incompatible (one that does not fit).
   [[nodiscard]] static Result<std::unique_ptr<VolumeWriter>> open(io::Storage& storage, const Volume& volume,
-                                                                  std::uint64_t image_bytes, Helpers helpers = 0);
+                                                                  std::uint64_t image_bytes, Helpers helpers = 0,
+                                                                  const io::DeviceIdentity* checked = nullptr);
   VolumeWriter() = default;
   VolumeWriter(const VolumeWriter&) = delete;
   VolumeWriter& operator=(const VolumeWriter&) = delete;

@@ -5,10 +5,28 @@
 
 namespace slotkeeper {
 
-Result<VolumeDevice> VolumeDevice::open(io::Storage& storage, const Volume& volume, io::OpenMode::Access access) {
+namespace {
+
+/// Whether both stand for the same device or file.
+bool is_same(const io::EntryStatus& status, const io::EntryStatus& other) {
+  if (status.type != other.type) return false;
+  if (status.type == io::EntryType::block_device) return status.node_device == other.node_device;
+  return status.device == other.device && status.inode == other.inode;
+}
+
+bool is_same(const io::EntryStatus& status, const io::DeviceIdentity& identity) {
+  if (identity.is_block_device) {
+    return status.type == io::EntryType::block_device && status.node_device == identity.device;
+  }
+  return status.type != io::EntryType::block_device && status.device == identity.file_device &&
+         status.inode == identity.file_inode;
+}
+
+}  // namespace
+
+Result<VolumeDevice> VolumeDevice::open(io::Storage& storage, const Volume& volume, io::OpenMode::Access access,
+                                        const io::DeviceIdentity* checked) {
   VolumeDevice device;
-  device.storage_ = &storage;
-  device.path_ = volume.device_path;
   device.description_ = "volume " + volume.name + " (" + volume.device_path + ")";
   const bool writes = access == io::OpenMode::Access::read_write;
   auto file = open_direct(storage, volume.device_path, {.access = access, .exclusive = writes, .follow_symlink = true});
@@ -17,7 +35,19 @@ Result<VolumeDevice> VolumeDevice::open(io::Storage& storage, const Volume& volu
   }
   SK_TRY_ASSIGN(device.file_, with_context(std::move(file), device.description_));
   SK_TRY_ASSIGN(device.capacity_bytes_, device.file_.file->size());
-  return device;
+  if (!writes) return device;
+  SK_TRY_ASSIGN(const auto status, device.file_.file->status());
+  bool is_the_same = checked == nullptr || is_same(status, *checked);
+  if (device.file_.is_direct && device.capacity_bytes_ % io::kDirectAlignment != 0) {
+    // Not exclusive: the claim is held by the other descriptor already.
+    const io::OpenMode mode{.access = io::OpenMode::Access::read_write, .follow_symlink = true};
+    SK_TRY_ASSIGN(device.last_part_, storage.open_file(volume.device_path, mode));
+    SK_TRY_ASSIGN(const auto status_of_last_part, device.last_part_->status());
+    is_the_same = is_the_same && is_same(status, status_of_last_part);
+  }
+  if (is_the_same) return device;
+  return make_error(Errc::wrong_state,
+                    device.description_ + " is another device than a moment ago: somebody changes what its path names");
 }
 
 std::size_t VolumeDevice::whole_block_part(std::uint64_t offset, std::size_t length) const {
@@ -29,11 +59,7 @@ std::size_t VolumeDevice::whole_block_part(std::uint64_t offset, std::size_t len
 
 Result<void> VolumeDevice::write_last_part(std::uint64_t offset, io::ConstBytes data) {
   if (data.empty()) return success();
-  if (!last_part_) {
-    // Not exclusive: the claim is held by the other descriptor already.
-    const io::OpenMode mode{.access = io::OpenMode::Access::read_write, .follow_symlink = true};
-    SK_TRY_ASSIGN(last_part_, storage_->open_file(path_, mode));
-  }
+  SK_INVARIANT(last_part_ != nullptr);
   return last_part_->write_at(offset, data);
 }
 

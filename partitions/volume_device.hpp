@@ -12,9 +12,11 @@ namespace slotkeeper {
 
 class VolumeDevice {
  public:
-  /// For writing a device is opened exclusively. Errors: wrong_state (mounted or held), io_error.
+  /// For writing a device is opened exclusively, and must be what was `checked` under its path before, where that is
+  /// given: a link may have been turned meanwhile. Errors: wrong_state (mounted, held, another one), io_error.
   [[nodiscard]] static Result<VolumeDevice> open(io::Storage& storage, const Volume& volume,
-                                                 io::OpenMode::Access access);
+                                                 io::OpenMode::Access access,
+                                                 const io::DeviceIdentity* checked = nullptr);
 
   /// "volume rootfs (/dev/...)", for messages.
   [[nodiscard]] const std::string& description() const { return description_; }
@@ -43,12 +45,10 @@ class VolumeDevice {
   [[nodiscard]] std::size_t whole_block_part(std::uint64_t offset, std::size_t length) const;
   [[nodiscard]] Result<void> write_last_part(std::uint64_t offset, io::ConstBytes data);
 
-  io::Storage* storage_ = nullptr;
-  std::string path_;
   std::string description_;
   std::uint64_t capacity_bytes_ = 0;
   DirectFile file_;
-  std::unique_ptr<io::File> last_part_;  ///< opened when the incomplete last block is written
+  std::unique_ptr<io::File> last_part_;  ///< for an incomplete last block; the same device
 };
 
 }  // namespace slotkeeper

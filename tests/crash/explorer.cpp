@@ -284,13 +284,18 @@ Violations Explorer::check_rest(const World& world, SlotId resting) const {
   World copy(world);
   const auto record = recorded_transaction(copy);
   const bool was_rolled_back = record && record->state == State::rolled_back && !record->revert;
+  const auto facts = was_rolled_back ? recorded_facts(copy) : std::nullopt;
   const std::string order = world.boot_order();
-  if (was_rolled_back && resting == record->original && order.find(letter(record->target)) != std::string::npos) {
+  // Where nothing was staged, the target holds what it held before, and may stay.
+  if (facts && resting == record->original && !(*facts)[record->target] &&
+      order.find(letter(record->target)) != std::string::npos) {
     violations.push_back({6, "what was rolled back is in the boot order still: " + order});
   }
-  if (was_rolled_back && record->image.manifest_digest) {
+  if (facts && record->image.manifest_digest) {
     const bool counts = record->cause && (record->cause->code == "health" || record->cause->code == "health-timeout");
-    const std::uint64_t counted = failures_counted(copy, *record->image.manifest_digest);
+    const auto failures =
+        std::ranges::find(facts->failures, *record->image.manifest_digest, &PackageFailures::manifest);
+    const std::uint64_t counted = failures == facts->failures.end() ? 0 : failures->count;
     if (counts != (counted > 0) || (counted > 1 && !scene_.is_repeated)) {
       violations.push_back({9, "a rollback because of " + (record->cause ? record->cause->code : "nothing") +
                                    " was counted " + std::to_string(counted) + " times against its package"});
@@ -384,14 +389,12 @@ std::optional<TransactionRecord> recorded_transaction(World& world) {
   return std::move(record).assume_value();
 }
 
-std::uint64_t failures_counted(World& world, const Sha256& manifest) {
+std::optional<DeviceFacts> recorded_facts(World& world) {
   const auto payload = stored_payload(world, RecordKind::facts);
-  if (!payload) return 0;
-  const auto facts = parse_facts(*payload);
-  if (!facts.has_value()) return 0;
-  const auto& failures = facts.assume_value().failures;
-  const auto found = std::ranges::find(failures, manifest, &PackageFailures::manifest);
-  return found == failures.end() ? 0 : found->count;
+  if (!payload) return std::nullopt;
+  auto facts = parse_facts(*payload);
+  if (!facts.has_value()) return std::nullopt;
+  return std::move(facts).assume_value();
 }
 
 void Explorer::note_row(World& world, SlotId booted) {

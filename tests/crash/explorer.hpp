@@ -87,8 +87,7 @@ struct ExplorerCounts {
 
 /// The transaction that the state store of this device speaks of.
 [[nodiscard]] std::optional<TransactionRecord> recorded_transaction(World& world);
-/// How often its facts say that this package failed.
-[[nodiscard]] std::uint64_t failures_counted(World& world, const Sha256& manifest);
+[[nodiscard]] std::optional<DeviceFacts> recorded_facts(World& world);
 
 class Explorer {
  public:

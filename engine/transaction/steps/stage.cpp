@@ -122,8 +122,8 @@ Result<StagedSlot> stage_images(Device& device, const bundle::VerifiedManifest& 
   const SlotId target = plan.report().target;
   const Configuration& configuration = device.configuration();
   SK_INVARIANT(target != device.booted);
-  SK_TRY(check_target_is_free(device.storage(), configuration.slots, target, configuration.permanent_path,
-                              configuration.store_path));
+  SK_TRY_ASSIGN(const auto checked, check_target_is_free(device.storage(), configuration.slots, target,
+                                                         configuration.permanent_path, configuration.store_path));
   SK_TRY(withhold_target(device, target));
   const BackgroundWork background(device);
 
@@ -135,8 +135,8 @@ Result<StagedSlot> stage_images(Device& device, const bundle::VerifiedManifest& 
     progress.total += image.plain_bytes;
     const Volume* volume = slot.find(image.volume);
     SK_INVARIANT(volume != nullptr);
-    SK_TRY_ASSIGN(auto writer,
-                  VolumeWriter::open(device.storage(), *volume, image.plain_bytes, device.settings.helpers));
+    SK_TRY_ASSIGN(auto writer, VolumeWriter::open(device.storage(), *volume, image.plain_bytes, device.settings.helpers,
+                                                  &checked[static_cast<std::size_t>(volume - slot.volumes.data())]));
     SK_TRY(with_context(writer->withhold_heads(), "volume " + image.volume));
     writers.push_back(std::move(writer));
   }

@@ -455,6 +455,40 @@ TEST_F(UbootControl, APowerCutWhileACopyIsDamagedNeverLosesTheOther) {
   }
 }
 
+// A copy of which only the tail was damaged becomes valid again when a torn write mends the tail and nothing else.
+TEST_F(UbootControl, ATornRepairNeverBringsBackWhatADamagedCopySaid) {
+  constexpr std::uint64_t kSeeds = 200;
+  const BootState withdrawn = rolled_back(start(), SlotId::a, kAttempts);
+  for (const std::size_t damaged : {0U, 1U}) {
+    std::uint64_t changes = 1;
+    for (std::uint64_t cut = 1; cut <= changes; ++cut) {
+      for (std::uint64_t seed = 1; seed <= kSeeds; ++seed) {
+        SCOPED_TRACE("cut before change " + std::to_string(cut) + ", seed " + std::to_string(seed));
+        storage.plan_faults({});
+        // The damaged copy is the newer one, and says that the target is to be tried.
+        put(storage, kDevice, kFirstAt, environment_copy(kEntries, 7, kSize));
+        put(storage, kDevice, kSecondAt, environment_copy(kEntries, 7, kSize));
+        ok(control()->store(armed(start(), SlotId::b, kAttempts, kTransaction)));
+        const EnvironmentCopy trial = copies()[damaged];
+        ok(control()->store(withdrawn));
+        put(storage, kDevice, damaged == 0 ? kFirstAt : kSecondAt, numbered_after(numbered_after(trial)));
+        damage(damaged, kSize - 300, 200);
+        storage.plan_faults({});
+        ASSERT_EQ(ok(control()->read()).state, withdrawn);
+        if (cut == 1 && seed == 1) {
+          ok(control()->repair());
+          changes = storage.changes();
+          continue;
+        }
+        storage.plan_faults({.cut_at_change = cut});
+        EXPECT_FALSE(control()->repair().has_value());
+        storage.crash(seed * 1000 + cut);
+        ASSERT_EQ(ok(control()->read()).state, withdrawn);
+      }
+    }
+  }
+}
+
 // ---- configuration ----
 
 TEST_F(UbootControl, RefusesAConfigurationThatIsMissingOrNamesWhatIsNotThere) {

@@ -33,7 +33,7 @@ class SlotTableOnMemory : public Test {
     EXPECT_EQ(result.error().code, Errc::unknown_slot);
     return result.error().message;
   }
-  [[nodiscard]] Result<void> check(SlotId target = SlotId::b) {
+  [[nodiscard]] Result<std::vector<io::DeviceIdentity>> check(SlotId target = SlotId::b) {
     return check_target_is_free(storage_, table_, target, "/permanent", "/dev/store");
   }
   [[nodiscard]] std::string refusal_of_target() {

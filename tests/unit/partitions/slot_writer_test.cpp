@@ -392,6 +392,39 @@ TEST(SlotWriter, RefusesAHeldVolumeAndImagesThatDoNotFit) {
   EXPECT_EQ(VolumeWriter::open(storage, {.name = "x", .device_path = "/missing"}, kMiB).error().code, Errc::io_error);
 }
 
+TEST(SlotWriter, RefusesWhatIsNoLongerWhatWasChecked) {
+  MemoryStorage storage;
+  storage.add_device("/dev/target", kMiB);
+  storage.add_device("/dev/booted", kMiB);
+  const Volume volume{.name = "rootfs", .device_path = "/dev/by-label"};
+  storage.add_symlink(volume.device_path, "/dev/target");
+  const io::DeviceIdentity checked = storage.identify(volume.device_path).value();
+  ASSERT_TRUE(VolumeWriter::open(storage, volume, kMiB, 0, &checked).has_value());
+  storage.add_symlink(volume.device_path, "/dev/booted");
+  const auto opened = VolumeWriter::open(storage, volume, kMiB, 0, &checked);
+  ASSERT_FALSE(opened.has_value());
+  EXPECT_EQ(opened.error().code, Errc::wrong_state);
+  EXPECT_NE(opened.error().message.find("another device than a moment ago"), std::string::npos);
+}
+
+TEST(SlotWriterOnRealFile, RefusesWhatIsNoLongerWhatWasChecked) {
+  const test::TemporaryDirectory folder;
+  for (const char* name : {"target", "booted"}) {
+    ASSERT_TRUE(std::ofstream(folder / name).put('x').flush());
+    ASSERT_EQ(::truncate((folder / name).c_str(), kMiB), 0);
+  }
+  ASSERT_EQ(::symlink((folder / "target").c_str(), (folder / "link").c_str()), 0);
+  const Volume volume{.name = "rootfs", .device_path = folder / "link"};
+  const auto storage = io::make_posix_storage();
+  const io::DeviceIdentity checked = storage->identify(volume.device_path).value();
+  ASSERT_TRUE(VolumeWriter::open(*storage, volume, kMiB, 0, &checked).has_value());
+  ASSERT_EQ(::unlink((folder / "link").c_str()), 0);
+  ASSERT_EQ(::symlink((folder / "booted").c_str(), (folder / "link").c_str()), 0);
+  const auto opened = VolumeWriter::open(*storage, volume, kMiB, 0, &checked);
+  ASSERT_FALSE(opened.has_value());
+  EXPECT_EQ(opened.error().code, Errc::wrong_state);
+}
+
 TEST(SlotWriter, MakeUnbootableZeroesTheHeadsOnly) {
   MemoryStorage storage;
   auto& node = storage.add_device(kVolume.device_path, 65536 + 1024);
