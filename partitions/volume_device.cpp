@@ -60,6 +60,7 @@ std::size_t VolumeDevice::whole_block_part(std::uint64_t offset, std::size_t len
 Result<void> VolumeDevice::write_last_part(std::uint64_t offset, io::ConstBytes data) {
   if (data.empty()) return success();
   SK_INVARIANT(last_part_ != nullptr);
+  last_part_is_written_ = true;
   return last_part_->write_at(offset, data);
 }
 
@@ -77,7 +78,7 @@ Result<void> VolumeDevice::write(std::uint64_t offset, io::ConstBytes data) {
 }
 
 Result<void> VolumeDevice::sync() {
-  if (last_part_) SK_TRY(last_part_->sync());
+  if (last_part_is_written_) SK_TRY(last_part_->sync());
   SK_TRY(file_.file->sync());
   return file_.forget_cache();
 }

@@ -49,6 +49,7 @@ class VolumeDevice {
   std::uint64_t capacity_bytes_ = 0;
   DirectFile file_;
   std::unique_ptr<io::File> last_part_;  ///< for an incomplete last block; the same device
+  bool last_part_is_written_ = false;
 };
 
 }  // namespace slotkeeper
