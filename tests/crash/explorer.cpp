@@ -285,12 +285,6 @@ Violations Explorer::check_rest(const World& world, SlotId resting) const {
   const auto record = recorded_transaction(copy);
   const bool was_rolled_back = record && record->state == State::rolled_back && !record->revert;
   const auto facts = was_rolled_back ? recorded_facts(copy) : std::nullopt;
-  const std::string order = world.boot_order();
-  // Where nothing was staged, the target holds what it held before, and may stay.
-  if (facts && resting == record->original && !(*facts)[record->target] &&
-      order.find(letter(record->target)) != std::string::npos) {
-    violations.push_back({6, "what was rolled back is in the boot order still: " + order});
-  }
   if (facts && record->image.manifest_digest) {
     const bool counts = record->cause && (record->cause->code == "health" || record->cause->code == "health-timeout");
     const auto failures =
@@ -302,6 +296,12 @@ Violations Explorer::check_rest(const World& world, SlotId resting) const {
     }
   }
   if (!options_.damages_environment) return violations;
+  const std::string order = world.boot_order();
+  // Where nothing was staged, the target holds what it held before, and may stay.
+  if (facts && resting == record->original && world.version_in(record->target) == scene_.target_version &&
+      order.find(letter(record->target)) != std::string::npos) {
+    violations.push_back({6, "what was rolled back is in the boot order still: " + order});
+  }
   World damaged(world);
   damaged.damage_environment();
   const BootedSlot booted = damaged.start(damaged.decide_boot());
