@@ -3,6 +3,7 @@
 #include "engine/bundle/bundle.hpp"
 #include "engine/bundle/chunk_index.hpp"
 #include "engine/bundle/container.hpp"
+#include "engine/bundle/image_file.hpp"
 #include "engine/bundle/image_packer.hpp"
 #include "engine/bundle/temporary_file.hpp"
 
@@ -111,6 +112,56 @@ Result<void> write_container(TemporaryFile& output, const Manifest& manifest, co
   return writer.finish();
 }
 
+/// Whether the request makes sense is known before anything is packed.
+Result<VerifiedManifest> open_old(io::Storage& storage, const DeltaRequest& delta, const Manifest& wanted) {
+  if (!delta.full.empty() && !is_plain_name(delta.full)) {
+    return config_error("--full takes a file name of at most " + std::to_string(kNameMaxBytes) +
+                        " letters, digits, '-', '_' and '.', without a folder");
+  }
+  SK_TRY_ASSIGN(auto source, open_file_source(storage, delta.old_path));
+  SK_TRY_ASSIGN(auto bundle, open_bundle(std::move(source)));
+  SK_TRY_ASSIGN(auto old, verify_bundle(std::move(bundle), delta.trust));
+  if (old.manifest().is_delta()) {
+    return config_error(delta.old_path + " is a delta itself; a delta is made from a full bundle");
+  }
+  bool is_of_use = false;
+  for (const auto& image : wanted.images) {
+    if (old.manifest().find(image.volume) == nullptr) continue;
+    is_of_use = true;
+    if (image.plain_bytes > kDeltaImageMaxBytes) {
+      return config_error("the image for volume " + image.volume + " has " + std::to_string(image.plain_bytes) +
+                          " bytes; a delta has at most " + std::to_string(kDeltaImageMaxBytes));
+    }
+  }
+  if (!is_of_use) return config_error(delta.old_path + " has none of the volumes of the new bundle");
+  return old;
+}
+
+/// The image that one is made from, unpacked beside the output.
+struct UnpackedOld {
+  OldImage facts;
+  std::unique_ptr<TemporaryFile> file;
+  std::optional<OldContents> contents;
+};
+
+/// Nothing where the old bundle has no image for the volume.
+Result<std::optional<UnpackedOld>> unpack_old(const VerifiedManifest& old, const std::string& volume,
+                                              io::Directory& folder, const std::string& name, ProgressSink& progress) {
+  const Image* image = old.manifest().find(volume);
+  if (image == nullptr) return std::optional<UnpackedOld>{};
+  UnpackedOld unpacked{.facts = {.version = old.manifest().version,
+                                 .plain_bytes = image->plain_bytes,
+                                 .plain_digest = image->plain_digest,
+                                 .pieces_digest = image->pieces_digest},
+                       .file = std::make_unique<TemporaryFile>(folder, "." + name + ".old.tmp"),
+                       .contents = std::nullopt};
+  SK_TRY(unpacked.file->create());
+  const auto number = static_cast<std::size_t>(image - old.manifest().images.data());
+  SK_TRY(unpack_image(old, number, nullptr, unpacked.file->file(), progress));
+  SK_TRY_ASSIGN(unpacked.contents, OldContents::look_at(unpacked.file->file(), progress));
+  return std::optional(std::move(unpacked));
+}
+
 struct OutputPlace {
   std::string folder;
   std::string name;
@@ -136,6 +187,10 @@ Result<CreatedBundle> create_bundle(io::Storage& storage, const CreateRequest& r
   }
   CreatedBundle created;
   SK_TRY_ASSIGN(created.manifest, describe(request, images));
+  std::optional<VerifiedManifest> old;
+  if (request.delta) {
+    SK_TRY_ASSIGN(old, open_old(storage, *request.delta, created.manifest));
+  }
   // Both are tried first: a wrong version or key should not cost the time of packing.
   SK_TRY(check_manifest(print_manifest(created.manifest)));
   SK_TRY(with_context(sign_manifest("{}", request.identity), "signer"));
@@ -149,9 +204,18 @@ Result<CreatedBundle> create_bundle(io::Storage& storage, const CreateRequest& r
       progress);
   std::vector<ChunkIndex> indexes(images.size());
   for (std::size_t i = 0; i < images.size(); ++i) {
-    SK_TRY_ASSIGN(created.manifest.images[i],
-                  packer.pack_image(*images[i].file, request.images[i].volume, frames, indexes[i]));
+    const std::string& volume = request.images[i].volume;
+    std::optional<UnpackedOld> from;
+    if (old) {
+      SK_TRY_ASSIGN(from, unpack_old(*old, volume, *folder, place.name, progress));
+    }
+    Image& image = created.manifest.images[i];
+    SK_TRY_ASSIGN(
+        image, packer.pack_image({.file = *images[i].file, .volume = volume, .old = from ? &*from->contents : nullptr},
+                                 frames, indexes[i]));
+    if (from) image.old_image = std::move(from->facts);
   }
+  if (request.delta && !request.delta->full.empty()) created.manifest.full = request.delta->full;
   const std::string text = print_manifest(created.manifest);
   SK_TRY(check_manifest(text));
   created.digest = sha256(io::as_bytes(text));

@@ -21,7 +21,38 @@ struct PackedChunk {
   std::optional<Error> failed;
 };
 
-void pack(PackedChunk& chunk, FrameEncoder& encoder) {
+/// Of a delta whatever the level that was asked for: it is small, and its size is what it is made for.
+constexpr int kDeltaLevel = 19;
+
+/// Turns chunks into what is stored of them. One for each thread.
+class ChunkPacker {
+ public:
+  ChunkPacker(int level, const OldContents* old) : old_(old), encoder_(old == nullptr ? level : kDeltaLevel) {}
+  void pack(PackedChunk& chunk);
+
+ private:
+  /// Marks the row where the frame needs the old image.
+  [[nodiscard]] Result<std::vector<std::byte>> store(io::ConstBytes plain, ChunkRow& row);
+
+  const OldContents* old_;
+  FrameEncoder encoder_;
+  FrameDecoder decoder_;
+};
+
+Result<std::vector<std::byte>> ChunkPacker::store(io::ConstBytes plain, ChunkRow& row) {
+  const auto parts = old_ == nullptr ? std::vector<OldPart>{} : old_->find(plain);
+  if (parts.empty()) return encoder_.encode(plain);
+  SK_TRY_ASSIGN(const auto prefix, old_->read(parts));
+  SK_TRY_ASSIGN(const auto frame, encoder_.encode(plain, prefix));
+  // A prefix is used in few programs: what a device could not unpack is found here and not there.
+  std::vector<std::byte> again(plain.size());
+  SK_TRY(decoder_.decode(frame, again, prefix));
+  if (!std::ranges::equal(again, plain)) return make_error(Errc::internal, "a delta does not decompress to its chunk");
+  row.flags = chunk_flag::kOldImage;
+  return print_delta_frame(parts, frame);
+}
+
+void ChunkPacker::pack(PackedChunk& chunk) {
   const io::ConstBytes plain = chunk.slice.plain;
   chunk.row.plain_bytes = plain.size();
   // The first chunk always has a frame, so that no member is empty, which zstd would not take for its own.
@@ -31,25 +62,25 @@ void pack(PackedChunk& chunk, FrameEncoder& encoder) {
   }
   chunk.row.lookup = chunk.slice.lookup;
   chunk.row.plain_digest = sha256(plain);
-  auto frame = encoder.encode(plain);
-  if (!frame.has_value()) {
-    chunk.failed = std::move(frame).assume_error();
+  auto stored = store(plain, chunk.row);
+  if (!stored.has_value()) {
+    chunk.failed = std::move(stored).assume_error();
     return;
   }
-  chunk.frame = std::move(frame).assume_value();
+  chunk.frame = std::move(stored).assume_value();
   chunk.row.stored_bytes = static_cast<std::uint32_t>(chunk.frame.size());
   chunk.row.stored_digest = sha256(chunk.frame);
 }
 
-/// Each chunk is a frame of its own, so the result does not depend on the number of encoders.
-void pack_all(std::vector<PackedChunk>& batch, std::vector<FrameEncoder>& encoders) {
+/// Each chunk is packed by itself, so the result does not depend on the number of packers.
+void pack_all(std::vector<PackedChunk>& batch, std::vector<ChunkPacker>& packers) {
   std::vector<std::jthread> workers;
-  for (std::size_t worker = 1; worker < encoders.size(); ++worker) {
+  for (std::size_t worker = 1; worker < packers.size(); ++worker) {
     workers.emplace_back([&, worker] {
-      for (std::size_t i = worker; i < batch.size(); i += encoders.size()) pack(batch[i], encoders[worker]);
+      for (std::size_t i = worker; i < batch.size(); i += packers.size()) packers[worker].pack(batch[i]);
     });
   }
-  for (std::size_t i = 0; i < batch.size(); i += encoders.size()) pack(batch[i], encoders[0]);
+  for (std::size_t i = 0; i < batch.size(); i += packers.size()) packers[0].pack(batch[i]);
 }
 
 void append_row(ChunkIndex& index, const ChunkRow& row) {
@@ -63,20 +94,21 @@ void append_row(ChunkIndex& index, const ChunkRow& row) {
 
 }  // namespace
 
-ImagePacker::ImagePacker(const Settings& settings, ProgressSink& progress) : settings_(settings), progress_(progress) {
-  const unsigned cores = std::max(1u, std::thread::hardware_concurrency());
-  for (unsigned i = 0; i < cores; ++i) encoders_.emplace_back(settings.compression_level);
-}
+ImagePacker::ImagePacker(const Settings& settings, ProgressSink& progress)
+    : settings_(settings), progress_(progress), threads_(std::max(1u, std::thread::hardware_concurrency())) {}
 
-Result<Image> ImagePacker::pack_image(io::File& file, const std::string& volume, TemporaryFile& frames,
-                                      ChunkIndex& index) {
-  SK_TRY_ASSIGN(const auto size, file.size());
-  const Cutting cutting = cutting_for(size, settings_.chunk_bytes);
+Result<Image> ImagePacker::pack_image(const Input& input, TemporaryFile& frames, ChunkIndex& index) {
+  SK_TRY_ASSIGN(const auto size, input.file.size());
+  SK_INVARIANT(input.old == nullptr || size <= kDeltaImageMaxBytes);
+  const Cutting cutting = input.old == nullptr ? cutting_for(size, settings_.chunk_bytes)
+                                               : Cutting{.fixed_bytes = kDeltaChunkMaxBytes, .average_bytes = 0};
+  std::vector<ChunkPacker> packers;
+  for (unsigned i = 0; i < threads_; ++i) packers.emplace_back(settings_.compression_level, input.old);
   index.cut_average_bytes = cutting.average_bytes;
   Sha256Stream whole;
   PiecesStream pieces;
   const std::uint64_t first = frames.size();
-  ImageSlicer slicer(file, size, cutting, [&](io::ConstBytes bytes) {
+  ImageSlicer slicer(input.file, size, cutting, [&](io::ConstBytes bytes) {
     whole.update(bytes);
     pieces.update(bytes);
   });
@@ -90,7 +122,7 @@ Result<Image> ImagePacker::pack_image(io::File& file, const std::string& volume,
       bytes += slice->plain.size();
       batch.emplace_back().slice = std::move(*slice);
     }
-    pack_all(batch, encoders_);
+    pack_all(batch, packers);
     for (auto& chunk : batch) {
       if (chunk.failed) return std::move(*chunk.failed);
       append_row(index, chunk.row);
@@ -101,7 +133,7 @@ Result<Image> ImagePacker::pack_image(io::File& file, const std::string& volume,
   }
   const auto bytes = print_chunk_index(index);
   Image image;
-  image.volume = volume;
+  image.volume = input.volume;
   image.plain_bytes = size;
   image.stored_bytes = frames.size() - first;
   image.index_bytes = bytes.size();

@@ -1,6 +1,6 @@
 #include "engine/bundle/bundle.hpp"
 #include "engine/transaction/commands/commands.hpp"
-#include "engine/transaction/update_transaction.hpp"
+#include "engine/transaction/steps/open.hpp"
 #include "partitions/permanent/reserve.hpp"
 #include "partitions/slot_hash.hpp"
 
