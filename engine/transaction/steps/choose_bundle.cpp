@@ -40,7 +40,11 @@ Result<std::optional<std::string>> misfit_of(Device& device, const bundle::Image
   SK_TRY_ASSIGN(const bool is_there, holds(device, *volume, *recorded, *image.old_image));
   if (is_there) return std::optional<std::string>{};
   const std::string version = baseline->version.empty() ? "" : " (version " + baseline->version + ")";
-  return std::optional(slot + version + " holds another image in volume '" + image.volume + "'");
+  std::string why = slot + version + " holds another image in volume '" + image.volume + "'";
+  if (baseline->origin == BaselineOrigin::adopted) {
+    why += " (or a damaged one: its checksums were recorded as found, and 'slotkeeper verify' compares with them)";
+  }
+  return std::optional(std::move(why));
 }
 
 Result<std::optional<std::string>> misfit_of(Device& device, const bundle::Manifest& manifest) {
