@@ -108,7 +108,8 @@ class OnSlots {
 /// before the first one what it will read, and reads it in the thread that calls; helpers unpack ahead. Of a source of
 /// unknown size, the header before the frames and what follows them are checked on the way, and slots are not looked
 /// at, but for what a delta is made from. Memory: one frame and one chunk, at least 128 and 256 KiB; with helpers as
-/// many as fit into 3 MiB; of a delta 1 MiB more for each of at most two helpers and for the caller.
+/// many as fit into 3 MiB. Of a delta there is one helper at most, and 1 MiB of the three is its part of the old image;
+/// another one is needed where what was found on the target has to be made after all.
 class ImageReader {
  public:
   struct Options {

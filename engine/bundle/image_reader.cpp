@@ -18,8 +18,8 @@ namespace {
 /// What all places together may hold: memory is bounded whatever the length of the chunks.
 constexpr std::uint64_t kRingMaxBytes = std::uint64_t{3} << 20U;
 constexpr std::size_t kPlacesPerHelper = 3;
-/// Of a delta: each has a part of the old image in memory, too.
-constexpr Helpers kDeltaHelpersMax = 2;
+/// Of a delta: each has parts of the old image in memory, too.
+constexpr Helpers kDeltaHelpersMax = 1;
 /// A run ends before it has more bytes than this, or more frames than fit, or with its first row.
 constexpr std::uint64_t kRunBytes = 256 * 1024;
 constexpr std::uint64_t kRunFrameBytes = kRunBytes / 2;
@@ -171,7 +171,8 @@ ImageReader::State::State(Frames frames, const Options& options)
   const std::uint64_t place_bytes = std::max<std::uint64_t>(place_size_.frames + place_size_.plain, 1);
   const Helpers helpers = frames.old.bytes == 0 ? options.helpers : std::min(options.helpers, kDeltaHelpersMax);
   const std::size_t wanted = helpers == 0 ? 1 : std::max<std::size_t>(helpers * kPlacesPerHelper, 2);
-  const auto count = static_cast<std::size_t>(std::clamp<std::uint64_t>(kRingMaxBytes / place_bytes, 1, wanted));
+  const std::uint64_t ring_bytes = kRingMaxBytes - (frames.old.bytes == 0 ? 0 : helpers * kOldPartsMaxBytes);
+  const auto count = static_cast<std::size_t>(std::clamp<std::uint64_t>(ring_bytes / place_bytes, 1, wanted));
   places_.reserve(count);
   for (std::size_t i = 0; i < count; ++i) places_.emplace_back(place_size_);
   if (count < 2) return;  // nothing could go on beside
