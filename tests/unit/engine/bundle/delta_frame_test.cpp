@@ -1,5 +1,6 @@
 #include "engine/bundle/delta_frame.hpp"
 
+#include <algorithm>
 #include <string>
 
 #include <gtest/gtest.h>
@@ -41,6 +42,14 @@ TEST(DeltaFrame, ComesBackAsPrinted) {
   EXPECT_EQ(parsed.value().parts, parts);
   EXPECT_EQ(parsed.value().prefix_bytes(), 201 * kOldBlockBytes);
   EXPECT_EQ(io::as_text(parsed.value().frame), "frame");
+}
+
+/// The worked example of engine/DESIGN.md.
+TEST(DeltaFrame, HasTheBytesOfTheDocumentedExample) {
+  constexpr unsigned char kExample[] = {0x50, 0x2a, 0x4d, 0x18, 0x10, 0, 0, 0, 7, 0, 0,    0,    1,    0,
+                                        0,    0,    0x2c, 1,    0,    0, 2, 0, 0, 0, 0x28, 0xb5, 0x2f, 0xfd};
+  const auto bytes = std::as_bytes(std::span(kExample));
+  EXPECT_TRUE(std::ranges::equal(print_delta_frame(std::vector<OldPart>{{7, 1}, {300, 2}}, bytes.last(4)), bytes));
 }
 
 TEST(DeltaFrame, TakesPartsUpToTheLimitAndToTheEndOfTheOldImage) {
