@@ -210,7 +210,7 @@ class DeltaOnASlowTarget : public DeltaInstall {
             .store_bytes = 8ull << 20,
             .provisioned = true,
             .second_volume = false,
-            .slow_target = std::chrono::milliseconds(100)});
+            .slow_target = std::chrono::milliseconds(200)});
   }
 };
 
@@ -219,8 +219,8 @@ TEST_F(DeltaOnASlowTarget, ARunningSlotThatBreaksMeanwhileEndsTheUpdate) {
   write_slot('B', 0, std::string(new_image.size(), 'x'));
   Program install(device->command({"install", delta}));
   ASSERT_TRUE(install.read_until(progress_of("stage", 1))) << install.finish().story();
-  // Far ahead of what can have been unpacked by now.
-  write_slot('A', 8 << 20, std::string(3 << 20, 'x'));
+  // Contents of the second half, ahead of what can have been unpacked by now: some windows and the ring, 3.5 MiB.
+  write_slot('A', (4 << 20) + (1 << 19), std::string(1 << 20, 'x'));
   const Answer answer = install.finish();
   EXPECT_EQ(answer.exit_status, 5) << answer.story();
   EXPECT_EQ(answer.code(), "readback-mismatch") << answer.story();
