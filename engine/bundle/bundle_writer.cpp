@@ -149,12 +149,12 @@ Result<std::optional<UnpackedOld>> unpack_old(const VerifiedManifest& old, const
                                               io::Directory& folder, const std::string& name, ProgressSink& progress) {
   const Image* image = old.manifest().find(volume);
   if (image == nullptr) return std::optional<UnpackedOld>{};
-  UnpackedOld unpacked{.facts = {.version = old.manifest().version,
-                                 .plain_bytes = image->plain_bytes,
-                                 .plain_digest = image->plain_digest,
-                                 .pieces_digest = image->pieces_digest},
-                       .file = std::make_unique<TemporaryFile>(folder, "." + name + ".old.tmp"),
-                       .contents = std::nullopt};
+  UnpackedOld unpacked;
+  unpacked.facts = {.version = old.manifest().version,
+                    .plain_bytes = image->plain_bytes,
+                    .plain_digest = image->plain_digest,
+                    .pieces_digest = image->pieces_digest};
+  unpacked.file = std::make_unique<TemporaryFile>(folder, "." + name + ".old.tmp");
   SK_TRY(unpacked.file->create());
   const auto number = static_cast<std::size_t>(image - old.manifest().images.data());
   SK_TRY(unpack_image(old, number, nullptr, unpacked.file->file(), progress));

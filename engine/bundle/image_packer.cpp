@@ -40,7 +40,8 @@ class ChunkPacker {
 };
 
 Result<std::vector<std::byte>> ChunkPacker::store(io::ConstBytes plain, ChunkRow& row) {
-  const auto parts = old_ == nullptr ? std::vector<OldPart>{} : old_->find(plain);
+  if (old_ == nullptr) return encoder_.encode(plain);
+  const auto parts = old_->find(plain);
   if (parts.empty()) return encoder_.encode(plain);
   SK_TRY_ASSIGN(const auto prefix, old_->read(parts));
   SK_TRY_ASSIGN(const auto frame, encoder_.encode(plain, prefix));

@@ -118,8 +118,8 @@ Result<OldContents> OldContents::look_at(io::File& file, ProgressSink& progress)
 }
 
 std::span<const Landmark> OldContents::same_as(const Landmark& landmark) const {
-  const auto same = std::ranges::equal_range(landmarks_, landmark.hash, {}, &Landmark::hash);
-  return {same.begin(), same.end()};
+  return {std::ranges::lower_bound(landmarks_, landmark.hash, {}, &Landmark::hash),
+          std::ranges::upper_bound(landmarks_, landmark.hash, {}, &Landmark::hash)};
 }
 
 /// Of places with the same contents: one in a block that is wanted already, else the one from where the old image goes
