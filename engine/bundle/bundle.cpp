@@ -25,7 +25,13 @@ Result<ChunkIndex> read_index(Source& source, const Image& image, const Member& 
   if (sha256(bytes) != image.index_digest) {
     return make_error(Errc::corrupt, "the chunk index of volume '" + image.volume + "' does not match the manifest");
   }
-  return with_context(parse_chunk_index(bytes, image.plain_bytes, image.stored_bytes), "volume " + image.volume);
+  SK_TRY_ASSIGN(auto index, with_context(parse_chunk_index(bytes, image.plain_bytes, image.stored_bytes),
+                                         "volume " + image.volume));
+  if (index.needs_old_image() && !image.old_image) {
+    return make_error(Errc::corrupt, "the chunk index of volume '" + image.volume +
+                                         "' needs an old image that the manifest does not name");
+  }
+  return index;
 }
 
 /// Every member that follows from the manifest, each where it has to be, and the indexes in it.

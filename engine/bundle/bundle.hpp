@@ -88,7 +88,8 @@ struct Chunk {
   std::uint64_t plain_bytes = 0;
   bool zeros = false;  ///< then `data` is empty
   ReusePlan::From from = ReusePlan::From::bundle;
-  io::ConstBytes data;  ///< valid until the next call
+  std::uint64_t made_from_old_bytes = 0;  ///< of a delta from the bundle: what its frame is shorter than the chunk
+  io::ConstBytes data;                    ///< valid until the next call
 };
 
 /// What lies on the slots. Called by several threads.
@@ -107,21 +108,23 @@ class OnSlots {
 /// again; or read from a slot and hashed, and what does not match comes from the bundle after all. Tells the source
 /// before the first one what it will read, and reads it in the thread that calls; helpers unpack ahead. Of a source of
 /// unknown size, the header before the frames and what follows them are checked on the way, and slots are not looked
-/// at. Memory: one frame and one chunk, at least 128 and 256 KiB; with helpers as many as fit into 3 MiB.
+/// at, but for what a delta is made from. Memory: one frame and one chunk, at least 128 and 256 KiB; with helpers as
+/// many as fit into 3 MiB. Of a delta there is one helper at most, and 1 MiB of the three is its part of the old image;
+/// another one is needed where what was found on the target has to be made after all.
 class ImageReader {
  public:
   struct Options {
     std::size_t first_chunk = 0;
     Helpers helpers = 0;
     const ReusePlan* plan = nullptr;  ///< must stay; nothing: everything from the bundle
-    OnSlots* on_slots = nullptr;      ///< must stay; with a plan
+    OnSlots* on_slots = nullptr;      ///< must stay; with a plan, and for an image that needs an old one
   };
   ImageReader(const VerifiedManifest& manifest, std::size_t image, const Options& options);
   ImageReader(const VerifiedManifest& manifest, std::size_t image) : ImageReader(manifest, image, Options{}) {}
   ImageReader(ImageReader&&) noexcept;
   ~ImageReader();
   /// Nothing after the last chunk. Errors: corrupt (names chunk and offset), source_unreachable, source_truncated,
-  /// source_changed.
+  /// source_changed; of a delta also readback_mismatch, io_error (ChunkUnpacker).
   [[nodiscard]] Result<std::optional<Chunk>> next();
 
  private:

@@ -1,287 +1,17 @@
 #include "engine/bundle/bundle_writer.hpp"
 
-#include <algorithm>
-#include <cerrno>
-#include <deque>
-#include <functional>
-#include <optional>
-#include <thread>
-
 #include "engine/bundle/bundle.hpp"
-#include "engine/bundle/chunk_cutter.hpp"
 #include "engine/bundle/chunk_index.hpp"
 #include "engine/bundle/container.hpp"
-#include "engine/bundle/frame_codec.hpp"
-#include "partitions/io/aligned_buffer.hpp"
+#include "engine/bundle/image_file.hpp"
+#include "engine/bundle/image_packer.hpp"
+#include "engine/bundle/temporary_file.hpp"
 
 namespace slotkeeper::bundle {
 namespace {
 
-constexpr std::uint32_t kCutAverageMinBytes = 8 * 1024;
-/// So many chunks of the average length at most, so that the index of any image stays small; never more than twice as
-/// many are cut.
-constexpr std::uint64_t kChunksWanted = 32768;
-/// So much is packed on all cores before more is read; at least so many chunks.
-constexpr std::size_t kBytesAtOnce = std::size_t{1} << 20U;
-constexpr std::size_t kChunksAtOnce = 8;
 constexpr std::size_t kCopyBytes = 1 << 20;
 constexpr std::uint64_t kSectorBytes = 512;
-
-/// How an image is cut. The average chunk grows with the image.
-struct Cutting {
-  std::uint32_t fixed_bytes = 0;    ///< every so many bytes; 0: by content
-  std::uint32_t average_bytes = 0;  ///< by content
-};
-Cutting cutting_for(std::uint64_t image_bytes, std::uint32_t wanted_bytes) {
-  if (wanted_bytes != 0) return {.fixed_bytes = wanted_bytes, .average_bytes = 0};
-  std::uint64_t average = kCutAverageMinBytes;
-  while (average <= kCutAverageMaxBytes && image_bytes / average > kChunksWanted) average *= 2;
-  if (average > kCutAverageMaxBytes) return {.fixed_bytes = kChunkMaxBytes, .average_bytes = 0};
-  return {.fixed_bytes = 0, .average_bytes = static_cast<std::uint32_t>(average)};
-}
-
-/// A file that disappears unless it is kept.
-class TemporaryFile {
- public:
-  TemporaryFile(io::Directory& folder, std::string name) : folder_(folder), name_(std::move(name)) {}
-  TemporaryFile(const TemporaryFile&) = delete;
-  TemporaryFile& operator=(const TemporaryFile&) = delete;
-  ~TemporaryFile() {
-    if (!file_ || kept_) return;
-    auto removed = folder_.remove_file(name_);
-    static_cast<void>(removed.has_value());  // a leftover under a temporary name harms nobody
-  }
-
-  Result<void> create() {
-    // What a run that was killed left behind has the same name.
-    auto removed = folder_.remove_file(name_);
-    if (!removed.has_value() && removed.assume_error().os_errno != ENOENT) return removed;
-    SK_TRY_ASSIGN(file_, folder_.open_file(name_, io::OpenMode::create_new(0644)));
-    return success();
-  }
-  Result<void> append(io::ConstBytes data) {
-    SK_TRY(file_->write_at(size_, data));
-    size_ += data.size();
-    return success();
-  }
-  Result<void> keep_as(const std::string& name) {
-    SK_TRY(file_->sync());
-    SK_TRY(file_->close());
-    auto renamed = folder_.rename(name_, name, io::RenameKind::no_replace);
-    if (!renamed.has_value() && renamed.assume_error().os_errno == EEXIST) {
-      return std::move(renamed).assume_error().with_code(Errc::config);  // somebody made it meanwhile
-    }
-    SK_TRY(std::move(renamed));
-    kept_ = true;
-    return folder_.sync();
-  }
-  [[nodiscard]] io::File& file() { return *file_; }
-  [[nodiscard]] const std::string& name() const { return name_; }
-  [[nodiscard]] std::uint64_t size() const { return size_; }
-
- private:
-  io::Directory& folder_;
-  std::string name_;
-  std::unique_ptr<io::File> file_;
-  std::uint64_t size_ = 0;
-  bool kept_ = false;
-};
-
-struct PackedChunk {
-  bool is_first = false;  ///< of its image
-  std::vector<std::byte> plain;
-  ChunkRow row;
-  std::vector<std::byte> frame;
-  std::optional<Error> failed;
-};
-
-void pack(PackedChunk& chunk, FrameEncoder& encoder) {
-  chunk.row.plain_bytes = chunk.plain.size();
-  // The first chunk always has a frame, so that no member is empty, which zstd would not take for its own.
-  if (!chunk.is_first && io::is_all_zero(chunk.plain)) {
-    chunk.row.lookup = 0;
-    chunk.row.flags = chunk_flag::kZeroRun;
-    return;
-  }
-  chunk.row.plain_digest = sha256(chunk.plain);
-  auto frame = encoder.encode(chunk.plain);
-  if (!frame.has_value()) {
-    chunk.failed = std::move(frame).assume_error();
-    return;
-  }
-  chunk.frame = std::move(frame).assume_value();
-  chunk.row.stored_bytes = static_cast<std::uint32_t>(chunk.frame.size());
-  chunk.row.stored_digest = sha256(chunk.frame);
-}
-
-/// Packs a batch on all cores. Each chunk is a frame of its own, so the result does not depend on their number.
-void pack_all(std::vector<PackedChunk>& batch, std::vector<FrameEncoder>& encoders) {
-  std::vector<std::jthread> workers;
-  for (std::size_t worker = 1; worker < encoders.size(); ++worker) {
-    workers.emplace_back([&, worker] {
-      for (std::size_t i = worker; i < batch.size(); i += encoders.size()) pack(batch[i], encoders[worker]);
-    });
-  }
-  for (std::size_t i = 0; i < batch.size(); i += encoders.size()) pack(batch[i], encoders[0]);
-}
-
-void append_row(ChunkIndex& index, const ChunkRow& row) {
-  const bool zeros = (row.flags & chunk_flag::kZeroRun) != 0;
-  if (zeros && !index.rows.empty() && (index.rows.back().flags & chunk_flag::kZeroRun) != 0) {
-    index.rows.back().plain_bytes += row.plain_bytes;
-    return;
-  }
-  index.rows.push_back(row);
-}
-
-/// Reads an image front to back, once, and hands out its chunks.
-class ImageSlicer {
- public:
-  /// `look` is shown every byte, in order.
-  ImageSlicer(io::File& file, std::uint64_t size_bytes, Cutting cutting, std::function<void(io::ConstBytes)> look)
-      : file_(file), size_bytes_(size_bytes), cutting_(cutting), look_(std::move(look)) {
-    if (cutting.average_bytes != 0) cutter_.emplace(cutting.average_bytes);
-  }
-
-  /// Nothing after the last one.
-  Result<std::optional<PackedChunk>> next() {
-    while (slices_.empty() && read_bytes_ < size_bytes_) SK_TRY(read_piece());
-    if (slices_.empty()) return std::optional<PackedChunk>{};
-    PackedChunk chunk;
-    chunk.is_first = given_bytes_ == 0;
-    const Slice slice = slices_.front();
-    slices_.pop_front();
-    const auto begin = pending_.begin() + static_cast<std::ptrdiff_t>(taken_bytes_);
-    chunk.plain.assign(begin, begin + static_cast<std::ptrdiff_t>(slice.bytes));
-    chunk.row.lookup = slice.lookup;
-    // Zeros at the beginning become a frame, which can be looked up.
-    if (chunk.is_first && slice.lookup == 0) chunk.row.lookup = lookup_of(chunk.plain);
-    taken_bytes_ += slice.bytes;
-    given_bytes_ += slice.bytes;
-    return std::optional(std::move(chunk));
-  }
-
- private:
-  struct Slice {
-    std::size_t bytes;
-    std::uint64_t lookup;
-  };
-
-  [[nodiscard]] static std::uint64_t lookup_of(io::ConstBytes chunk) {
-    std::vector<std::uint64_t> hashes;
-    for (; !chunk.empty(); chunk = chunk.subspan(std::min<std::size_t>(chunk.size(), kHashBlockBytes))) {
-      hashes.push_back(fast_hash(chunk.first(std::min<std::size_t>(chunk.size(), kHashBlockBytes))));
-    }
-    return lookup_hash(hashes);
-  }
-
-  Result<void> read_piece() {
-    pending_.erase(pending_.begin(), pending_.begin() + static_cast<std::ptrdiff_t>(taken_bytes_));
-    taken_bytes_ = 0;
-    const std::size_t before = pending_.size();
-    const std::uint64_t wanted = cutter_ ? kPieceBytes : cutting_.fixed_bytes;
-    pending_.resize(before + static_cast<std::size_t>(std::min(wanted, size_bytes_ - read_bytes_)));
-    const io::Bytes piece = io::Bytes(pending_).subspan(before);
-    SK_TRY(file_.read_exactly_at(read_bytes_, piece));
-    look_(piece);
-    if (cutter_) {
-      cut(piece);
-    } else {
-      slices_.push_back({piece.size(), read_bytes_ % kHashBlockBytes == 0 ? lookup_of(piece) : 0});
-    }
-    read_bytes_ += piece.size();
-    return success();
-  }
-
-  void cut(io::ConstBytes piece) {
-    cuts_.clear();
-    const bool is_last = read_bytes_ + piece.size() == size_bytes_;
-    while (!piece.empty()) {
-      const auto block = piece.first(std::min<std::size_t>(piece.size(), kHashBlockBytes));
-      cutter_->add(hash_block(block), cuts_);
-      piece = piece.subspan(block.size());
-    }
-    if (is_last) cutter_->finish(cuts_);
-    for (const Cut& each : cuts_) {
-      const std::uint64_t bytes = std::min(std::uint64_t{each.blocks} * kHashBlockBytes, size_bytes_ - cut_bytes_);
-      slices_.push_back({static_cast<std::size_t>(bytes), each.lookup});
-      cut_bytes_ += bytes;
-    }
-  }
-
-  static constexpr std::uint64_t kPieceBytes = 1 << 20;
-  static_assert(kPieceBytes % kHashBlockBytes == 0);
-
-  io::File& file_;
-  std::uint64_t size_bytes_;
-  Cutting cutting_;
-  std::function<void(io::ConstBytes)> look_;
-  std::optional<ChunkCutter> cutter_;
-  std::vector<std::byte> pending_;  ///< read and not given out, behind `taken_bytes_`
-  std::size_t taken_bytes_ = 0;
-  std::uint64_t read_bytes_ = 0;
-  std::uint64_t cut_bytes_ = 0;
-  std::uint64_t given_bytes_ = 0;
-  std::deque<Slice> slices_;
-  std::vector<Cut> cuts_;
-};
-
-class ImagePacker {
- public:
-  ImagePacker(const CreateRequest& request, ProgressSink& progress, std::uint64_t total_bytes)
-      : request_(request), progress_(progress), total_bytes_(total_bytes) {
-    const unsigned cores = std::max(1u, std::thread::hardware_concurrency());
-    for (unsigned i = 0; i < cores; ++i) encoders_.emplace_back(request.compression_level);
-  }
-
-  /// Streams one image through; its frames go to `frames`.
-  Result<Image> pack_image(io::File& file, const std::string& volume, TemporaryFile& frames, ChunkIndex& index) {
-    SK_TRY_ASSIGN(const auto size, file.size());
-    const Cutting cutting = cutting_for(size, request_.chunk_bytes);
-    index.cut_average_bytes = cutting.average_bytes;
-    Sha256Stream whole;
-    PiecesStream pieces;
-    const std::uint64_t first = frames.size();
-    ImageSlicer slicer(file, size, cutting, [&](io::ConstBytes bytes) {
-      whole.update(bytes);
-      pieces.update(bytes);
-    });
-    for (bool is_last = false; !is_last;) {
-      SK_TRY(progress_.check_cancelled());
-      std::vector<PackedChunk> batch;
-      for (std::size_t bytes = 0; bytes < kBytesAtOnce || batch.size() < kChunksAtOnce;) {
-        SK_TRY_ASSIGN(auto chunk, slicer.next());
-        is_last = !chunk.has_value();
-        if (is_last) break;
-        bytes += chunk->plain.size();
-        batch.push_back(std::move(*chunk));
-      }
-      pack_all(batch, encoders_);
-      for (auto& chunk : batch) {
-        if (chunk.failed) return std::move(*chunk.failed);
-        append_row(index, chunk.row);
-        SK_TRY(frames.append(chunk.frame));
-        done_bytes_ += chunk.plain.size();
-      }
-      progress_.progress(Phase::stage, done_bytes_, total_bytes_);
-    }
-    const auto bytes = print_chunk_index(index);
-    return Image{.volume = volume,
-                 .plain_bytes = size,
-                 .stored_bytes = frames.size() - first,
-                 .index_bytes = bytes.size(),
-                 .index_digest = sha256(bytes),
-                 .plain_digest = whole.finish(),
-                 .pieces_digest = pieces.finish()};
-  }
-
- private:
-  const CreateRequest& request_;
-  ProgressSink& progress_;
-  std::uint64_t total_bytes_;
-  std::uint64_t done_bytes_ = 0;
-  std::vector<FrameEncoder> encoders_;
-};
 
 Error config_error(const std::string& message) { return make_error(Errc::config, message); }
 
@@ -382,6 +112,56 @@ Result<void> write_container(TemporaryFile& output, const Manifest& manifest, co
   return writer.finish();
 }
 
+/// Whether the request makes sense is known before anything is packed.
+Result<VerifiedManifest> open_old(io::Storage& storage, const DeltaRequest& delta, const Manifest& wanted) {
+  if (!delta.full.empty() && !is_plain_name(delta.full)) {
+    return config_error("--full takes a file name of at most " + std::to_string(kNameMaxBytes) +
+                        " letters, digits, '-', '_' and '.', without a folder");
+  }
+  SK_TRY_ASSIGN(auto source, open_file_source(storage, delta.old_path));
+  SK_TRY_ASSIGN(auto bundle, open_bundle(std::move(source)));
+  SK_TRY_ASSIGN(auto old, verify_bundle(std::move(bundle), delta.trust));
+  if (old.manifest().is_delta()) {
+    return config_error(delta.old_path + " is a delta itself; a delta is made from a full bundle");
+  }
+  bool is_of_use = false;
+  for (const auto& image : wanted.images) {
+    if (old.manifest().find(image.volume) == nullptr) continue;
+    is_of_use = true;
+    if (image.plain_bytes > kDeltaImageMaxBytes) {
+      return config_error("the image for volume " + image.volume + " has " + std::to_string(image.plain_bytes) +
+                          " bytes; a delta has at most " + std::to_string(kDeltaImageMaxBytes));
+    }
+  }
+  if (!is_of_use) return config_error(delta.old_path + " has none of the volumes of the new bundle");
+  return old;
+}
+
+/// The image that one is made from, unpacked beside the output.
+struct UnpackedOld {
+  OldImage facts;
+  std::unique_ptr<TemporaryFile> file;
+  std::optional<OldContents> contents;
+};
+
+/// Nothing where the old bundle has no image for the volume.
+Result<std::optional<UnpackedOld>> unpack_old(const VerifiedManifest& old, const std::string& volume,
+                                              io::Directory& folder, const std::string& name, ProgressSink& progress) {
+  const Image* image = old.manifest().find(volume);
+  if (image == nullptr) return std::optional<UnpackedOld>{};
+  UnpackedOld unpacked;
+  unpacked.facts = {.version = old.manifest().version,
+                    .plain_bytes = image->plain_bytes,
+                    .plain_digest = image->plain_digest,
+                    .pieces_digest = image->pieces_digest};
+  unpacked.file = std::make_unique<TemporaryFile>(folder, "." + name + ".old.tmp");
+  SK_TRY(unpacked.file->create());
+  const auto number = static_cast<std::size_t>(image - old.manifest().images.data());
+  SK_TRY(unpack_image(old, number, nullptr, unpacked.file->file(), progress));
+  SK_TRY_ASSIGN(unpacked.contents, OldContents::look_at(unpacked.file->file(), progress));
+  return std::optional(std::move(unpacked));
+}
+
 struct OutputPlace {
   std::string folder;
   std::string name;
@@ -407,6 +187,10 @@ Result<CreatedBundle> create_bundle(io::Storage& storage, const CreateRequest& r
   }
   CreatedBundle created;
   SK_TRY_ASSIGN(created.manifest, describe(request, images));
+  std::optional<VerifiedManifest> old;
+  if (request.delta) {
+    SK_TRY_ASSIGN(old, open_old(storage, *request.delta, created.manifest));
+  }
   // Both are tried first: a wrong version or key should not cost the time of packing.
   SK_TRY(check_manifest(print_manifest(created.manifest)));
   SK_TRY(with_context(sign_manifest("{}", request.identity), "signer"));
@@ -415,12 +199,23 @@ Result<CreatedBundle> create_bundle(io::Storage& storage, const CreateRequest& r
   for (const auto& image : images) total += image.size_bytes;
   TemporaryFile frames(*folder, "." + place.name + ".frames.tmp");
   SK_TRY(frames.create());
-  ImagePacker packer(request, progress, total);
+  ImagePacker packer(
+      {.compression_level = request.compression_level, .chunk_bytes = request.chunk_bytes, .total_bytes = total},
+      progress);
   std::vector<ChunkIndex> indexes(images.size());
   for (std::size_t i = 0; i < images.size(); ++i) {
-    SK_TRY_ASSIGN(created.manifest.images[i],
-                  packer.pack_image(*images[i].file, request.images[i].volume, frames, indexes[i]));
+    const std::string& volume = request.images[i].volume;
+    std::optional<UnpackedOld> from;
+    if (old) {
+      SK_TRY_ASSIGN(from, unpack_old(*old, volume, *folder, place.name, progress));
+    }
+    Image& image = created.manifest.images[i];
+    SK_TRY_ASSIGN(
+        image, packer.pack_image({.file = *images[i].file, .volume = volume, .old = from ? &*from->contents : nullptr},
+                                 frames, indexes[i]));
+    if (from) image.old_image = std::move(from->facts);
   }
+  if (request.delta && !request.delta->full.empty()) created.manifest.full = request.delta->full;
   const std::string text = print_manifest(created.manifest);
   SK_TRY(check_manifest(text));
   created.digest = sha256(io::as_bytes(text));

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -17,12 +18,20 @@ struct ImageInput {
   std::string path;
 };
 
+/// What makes a bundle a delta: an image is made from that of the same volume in `old_path`, where there is one.
+struct DeltaRequest {
+  std::string old_path;  ///< a bundle that is no delta itself
+  TrustPolicy trust;     ///< whom its signature is to be from
+  std::string full;      ///< name of the full bundle beside the delta; empty: none
+};
+
 struct CreateRequest {
   Manifest description;  ///< without images; they are described while they are packed
   std::vector<ImageInput> images;
   SigningIdentity identity;
   std::string output_path;  ///< must not exist; appears under its name only when complete and synced
   int compression_level = 12;
+  std::optional<DeltaRequest> delta;
   std::uint32_t chunk_bytes = 0;  ///< 0: chosen from the image's size so that the index stays below its limit
 };
 
@@ -32,8 +41,9 @@ struct CreatedBundle {
   std::uint64_t size_bytes = 0;
 };
 
-/// Errors: config (missing image, empty image, size not a multiple of 512), io_error, storage_full, cancelled.
-/// On crash: a temporary file next to the output may remain; the output is absent or complete.
+/// Errors: config (missing image, empty image, size not a multiple of 512; an old bundle that does not do), io_error,
+/// storage_full, cancelled; of the old bundle those of opening, verifying and unpacking one.
+/// On crash: temporary files next to the output may remain; the output is absent or complete.
 [[nodiscard]] Result<CreatedBundle> create_bundle(io::Storage& storage, const CreateRequest& request,
                                                   ProgressSink& progress);
 

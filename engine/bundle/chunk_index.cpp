@@ -45,18 +45,22 @@ Result<void> check_row(const ChunkRow& row, std::size_t number) {
   if ((row.flags & ~chunk_flag::kKnown) != 0) {
     return make_error(Errc::unsupported, "chunk index: row " + std::to_string(number) + " has unknown flags");
   }
-  if ((row.flags & (chunk_flag::kOldImage | chunk_flag::kEncrypted)) != 0) {
-    return make_error(Errc::unsupported, "chunk index: delta and encrypted chunks are not supported by this version");
+  if ((row.flags & chunk_flag::kEncrypted) != 0) {
+    return make_error(Errc::unsupported, "chunk index: encrypted chunks are not supported by this version");
   }
   if (row.plain_bytes == 0) return wrong(number, "a chunk without bytes");
   if ((row.flags & chunk_flag::kZeroRun) != 0) {
+    if (row.flags != chunk_flag::kZeroRun) return wrong(number, "a zero run that is something else, too");
     if (row.stored_bytes != 0 || row.stored_digest != Sha256{} || row.plain_digest != Sha256{} || row.lookup != 0) {
       return wrong(number, "a zero run with stored bytes");
     }
     if (row.plain_bytes > kZeroRunMaxBytes) return wrong(number, "a zero run that is too long");
     return success();
   }
-  if (row.plain_bytes > kChunkMaxBytes) return wrong(number, "a chunk that is too long");
+  const bool is_delta = (row.flags & chunk_flag::kOldImage) != 0;
+  if (row.plain_bytes > (is_delta ? kDeltaChunkMaxBytes : kChunkMaxBytes)) {
+    return wrong(number, "a chunk that is too long");
+  }
   if (row.stored_bytes == 0 || row.stored_bytes > kFrameMaxBytes) return wrong(number, "a frame of impossible length");
   return success();
 }
@@ -71,6 +75,10 @@ std::uint64_t ChunkIndex::plain_bytes() const {
   std::uint64_t sum = 0;
   for (const auto& row : rows) sum += row.plain_bytes;
   return sum;
+}
+
+bool ChunkIndex::needs_old_image() const {
+  return std::ranges::any_of(rows, [](const ChunkRow& row) { return (row.flags & chunk_flag::kOldImage) != 0; });
 }
 
 std::uint64_t ChunkIndex::stored_bytes() const {

@@ -14,10 +14,12 @@ inline constexpr std::uint32_t kChunkMinBytes = 4096;
 inline constexpr std::uint32_t kChunkMaxBytes = 4u << 20;
 inline constexpr std::uint32_t kFrameMaxBytes = kChunkMaxBytes + (kChunkMaxBytes >> 7) + 1024;
 inline constexpr std::uint64_t kZeroRunMaxBytes = 1ull << 40;
+/// Of a chunk that is made from the old image: with what it is made from it must fit into the memory of a device.
+inline constexpr std::uint32_t kDeltaChunkMaxBytes = 512 * 1024;
 
 namespace chunk_flag {
 inline constexpr std::uint32_t kZeroRun = 1;   ///< no frame; plain bytes are zeros
-inline constexpr std::uint32_t kOldImage = 2;  ///< the frame decompresses against the old image (delta)
+inline constexpr std::uint32_t kOldImage = 2;  ///< made from the old image: delta_frame.hpp
 inline constexpr std::uint32_t kEncrypted = 4;
 inline constexpr std::uint32_t kKnown = kZeroRun | kOldImage | kEncrypted;
 }  // namespace chunk_flag
@@ -39,9 +41,10 @@ struct ChunkIndex {
   std::uint32_t cut_average_bytes = 0;
   [[nodiscard]] std::uint64_t plain_bytes() const;
   [[nodiscard]] std::uint64_t stored_bytes() const;
+  [[nodiscard]] bool needs_old_image() const;  ///< one of its chunks does
 };
 
-/// Errors: corrupt (lengths, sums, limits), unsupported (unknown flags; delta and encryption until they exist).
+/// Errors: corrupt (lengths, sums, limits), unsupported (unknown flags; encryption until it exists).
 [[nodiscard]] Result<ChunkIndex> parse_chunk_index(io::ConstBytes bytes, std::uint64_t plain_bytes,
                                                    std::uint64_t stored_bytes);
 [[nodiscard]] std::vector<std::byte> print_chunk_index(const ChunkIndex& index);

@@ -38,7 +38,9 @@ FrameEncoder::FrameEncoder(int level) : state_(std::make_unique<State>()) {
 FrameEncoder::FrameEncoder(FrameEncoder&&) noexcept = default;
 FrameEncoder::~FrameEncoder() = default;
 
-Result<std::vector<std::byte>> FrameEncoder::encode(io::ConstBytes plain) {
+Result<std::vector<std::byte>> FrameEncoder::encode(io::ConstBytes plain, io::ConstBytes prefix) {
+  // For the next frame only; zstd widens the window so that all of it is in reach.
+  SK_INVARIANT(!ZSTD_isError(ZSTD_CCtx_refPrefix(state_->context, prefix.data(), prefix.size())));
   std::vector<std::byte> frame(ZSTD_compressBound(plain.size()));
   const std::size_t size = ZSTD_compress2(state_->context, frame.data(), frame.size(), plain.data(), plain.size());
   if (ZSTD_isError(size)) {
@@ -60,11 +62,15 @@ FrameDecoder::FrameDecoder() : state_(std::make_unique<State>()) { SK_INVARIANT(
 FrameDecoder::FrameDecoder(FrameDecoder&&) noexcept = default;
 FrameDecoder::~FrameDecoder() = default;
 
-Result<void> FrameDecoder::decode(io::ConstBytes frame, io::Bytes plain) {
+Result<void> FrameDecoder::decode(io::ConstBytes frame, io::Bytes plain, io::ConstBytes prefix) {
   if (ZSTD_getFrameContentSize(frame.data(), frame.size()) != plain.size() ||
       ZSTD_getDictID_fromFrame(frame.data(), frame.size()) != 0 ||
       ZSTD_findFrameCompressedSize(frame.data(), frame.size()) != frame.size() || !window_is_small(frame)) {
     return make_error(Errc::corrupt, "a frame does not hold what the chunk index says");
+  }
+  const std::size_t referred = ZSTD_DCtx_refPrefix(state_->context, prefix.data(), prefix.size());
+  if (ZSTD_isError(referred)) {
+    return make_error(Errc::internal, std::string("a prefix cannot be used: ") + ZSTD_getErrorName(referred));
   }
   // The output buffer bounds what is decompressed, whatever the frame claims.
   const std::size_t size = ZSTD_decompressDCtx(state_->context, plain.data(), plain.size(), frame.data(), frame.size());

@@ -17,7 +17,8 @@ class FrameEncoder {
   explicit FrameEncoder(int level);
   FrameEncoder(FrameEncoder&&) noexcept;
   ~FrameEncoder();
-  [[nodiscard]] Result<std::vector<std::byte>> encode(io::ConstBytes plain);
+  /// `prefix`: bytes that the frame may refer to as if they came before it; it can be decoded with the same ones only.
+  [[nodiscard]] Result<std::vector<std::byte>> encode(io::ConstBytes plain, io::ConstBytes prefix = {});
 
  private:
   struct State;
@@ -30,9 +31,9 @@ class FrameDecoder {
   FrameDecoder();
   FrameDecoder(FrameDecoder&&) noexcept;
   ~FrameDecoder();
-  /// Fills `plain` exactly. Errors: corrupt (another size, a dictionary, a window above 8 MiB, bytes
-  /// behind the frame, damaged).
-  [[nodiscard]] Result<void> decode(io::ConstBytes frame, io::Bytes plain);
+  /// Fills `plain` exactly; `prefix` as it was encoded with. Errors: corrupt (another size, a dictionary, a window
+  /// above 8 MiB, bytes behind the frame, damaged).
+  [[nodiscard]] Result<void> decode(io::ConstBytes frame, io::Bytes plain, io::ConstBytes prefix = {});
 
  private:
   struct State;

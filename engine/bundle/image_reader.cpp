@@ -1,4 +1,4 @@
-// The chunks of one image: frame read, hashed, only then decompressed, hashed again; or found on a slot, and hashed.
+// The chunks of one image: unpacked from their frames, or found on a slot and hashed.
 // The caller's thread reads the frames; with helpers it does so ahead, into a ring of places, and they do the rest
 // meanwhile. A place holds a run: rows that follow one another and come from the same place, so that small chunks cost
 // neither a read nor a handing over each.
@@ -9,7 +9,7 @@
 #include <thread>
 
 #include "engine/bundle/bundle.hpp"
-#include "engine/bundle/frame_codec.hpp"
+#include "engine/bundle/chunk_unpacker.hpp"
 #include "partitions/io/aligned_buffer.hpp"
 
 namespace slotkeeper::bundle {
@@ -18,6 +18,8 @@ namespace {
 /// What all places together may hold: memory is bounded whatever the length of the chunks.
 constexpr std::uint64_t kRingMaxBytes = std::uint64_t{3} << 20U;
 constexpr std::size_t kPlacesPerHelper = 3;
+/// Of a delta: each has parts of the old image in memory, too.
+constexpr Helpers kDeltaHelpersMax = 1;
 /// A run ends before it has more bytes than this, or more frames than fit, or with its first row.
 constexpr std::uint64_t kRunBytes = 256 * 1024;
 constexpr std::uint64_t kRunFrameBytes = kRunBytes / 2;
@@ -89,15 +91,9 @@ struct Place {
   }
 };
 
-Result<void> unpack(const ChunkRow& wanted, io::ConstBytes stored, io::Bytes plain, FrameDecoder& decoder) {
-  if (sha256(stored) != wanted.stored_digest) {
-    return make_error(Errc::corrupt, "the bundle's bytes do not match the signed index");
-  }
-  SK_TRY(decoder.decode(stored, plain));
-  if (sha256(plain) != wanted.plain_digest) {
-    return make_error(Errc::corrupt, "the decompressed bytes do not match the signed index");
-  }
-  return success();
+OldImageAccess old_image_of(const VerifiedManifest& manifest, std::size_t image, const ImageReader::Options& options) {
+  const auto& old = manifest.manifest().images[image].old_image;
+  return old ? OldImageAccess{.on_slots = options.on_slots, .bytes = old->plain_bytes} : OldImageAccess{};
 }
 
 }  // namespace
@@ -109,6 +105,7 @@ struct ImageReader::State {
     Source& source;
     const Member& member;  ///< all of them, one after the other
     bool is_last;          ///< member of the container
+    OldImageAccess old;
     const std::vector<ChunkRow>& rows;
   };
   State(Frames frames, const Options& options);
@@ -131,9 +128,9 @@ struct ImageReader::State {
   [[nodiscard]] Result<void> fetch_missed(Place& place);
   [[nodiscard]] std::string where(const Position& position) const;
   [[nodiscard]] Place& place_of(std::size_t run) { return places_[run % places_.size()]; }
-  void unpack_run(Place& place, FrameDecoder& decoder);
+  void unpack_run(Place& place, ChunkUnpacker& unpacker);
   void find_run(Place& place);
-  void fill(Place& place, FrameDecoder& decoder);
+  void fill(Place& place, ChunkUnpacker& unpacker);
   void work();
 
   const Frames frames_;
@@ -141,7 +138,7 @@ struct ImageReader::State {
   OnSlots* on_slots_;
   PlaceSize place_size_;
   std::vector<Place> places_;
-  FrameDecoder decoder_{};
+  ChunkUnpacker unpacker_;
   std::vector<std::byte> missed_frame_;
   // The caller's alone.
   Position to_read_;
@@ -165,18 +162,21 @@ ImageReader::State::State(Frames frames, const Options& options)
       // A stream passes once: what turned out not to be on the slot could not be read any more.
       plan_(options.on_slots != nullptr && frames.source.size_bytes() ? options.plan : nullptr),
       on_slots_(options.on_slots),
-      place_size_(place_size_for(frames.rows)) {
+      place_size_(place_size_for(frames.rows)),
+      unpacker_(frames.old) {
   SK_INVARIANT(options.first_chunk <= frames_.rows.size());
   to_read_.frame_offset = frames_.member.offset;
   while (to_read_.row < options.first_chunk) to_read_.step_over(frames_.rows[to_read_.row]);
   to_give_out_ = to_read_;
   const std::uint64_t place_bytes = std::max<std::uint64_t>(place_size_.frames + place_size_.plain, 1);
-  const std::size_t wanted = options.helpers == 0 ? 1 : std::max<std::size_t>(options.helpers * kPlacesPerHelper, 2);
-  const auto count = static_cast<std::size_t>(std::clamp<std::uint64_t>(kRingMaxBytes / place_bytes, 1, wanted));
+  const Helpers helpers = frames.old.bytes == 0 ? options.helpers : std::min(options.helpers, kDeltaHelpersMax);
+  const std::size_t wanted = helpers == 0 ? 1 : std::max<std::size_t>(helpers * kPlacesPerHelper, 2);
+  const std::uint64_t ring_bytes = kRingMaxBytes - (frames.old.bytes == 0 ? 0 : helpers * kOldPartsMaxBytes);
+  const auto count = static_cast<std::size_t>(std::clamp<std::uint64_t>(ring_bytes / place_bytes, 1, wanted));
   places_.reserve(count);
   for (std::size_t i = 0; i < count; ++i) places_.emplace_back(place_size_);
   if (count < 2) return;  // nothing could go on beside
-  for (Helpers i = 0; i < options.helpers; ++i) threads_.emplace_back([this] { work(); });
+  for (Helpers i = 0; i < helpers; ++i) threads_.emplace_back([this] { work(); });
 }
 
 ImageReader::State::~State() {
@@ -269,13 +269,13 @@ Result<void> ImageReader::State::read_next() {
 }
 
 /// Frame after frame, up to the first that is wrong.
-void ImageReader::State::unpack_run(Place& place, FrameDecoder& decoder) {
+void ImageReader::State::unpack_run(Place& place, ChunkUnpacker& unpacker) {
   for (Position at = place.run.begin; at.row < place.run.end.row; at.step_over(frames_.rows[at.row])) {
     const ChunkRow& row = frames_.rows[at.row];
     const auto frame =
         io::ConstBytes(place.frames)
             .subspan(static_cast<std::size_t>(at.frame_offset - place.run.begin.frame_offset), row.stored_bytes);
-    place.result = unpack(row, frame, place.plain_of(at, row), decoder);
+    place.result = unpacker.unpack(row, frame, place.plain_of(at, row));
     if (place.result.has_value()) continue;
     place.whole = at.row;
     return;
@@ -293,16 +293,16 @@ void ImageReader::State::find_run(Place& place) {
   }
 }
 
-void ImageReader::State::fill(Place& place, FrameDecoder& decoder) {
+void ImageReader::State::fill(Place& place, ChunkUnpacker& unpacker) {
   if (place.run.origin.from == From::bundle) {
-    unpack_run(place, decoder);
+    unpack_run(place, unpacker);
   } else {
     find_run(place);
   }
 }
 
 void ImageReader::State::work() {
-  FrameDecoder decoder;
+  ChunkUnpacker unpacker(frames_.old);
   std::unique_lock lock(mutex_);
   for (;;) {
     changed_.wait(lock, [this] { return is_ending_ || !to_unpack_.empty(); });
@@ -310,7 +310,7 @@ void ImageReader::State::work() {
     Place& place = *to_unpack_.front();
     to_unpack_.pop_front();
     lock.unlock();
-    fill(place, decoder);
+    fill(place, unpacker);
     lock.lock();
     place.is_ready = true;
     changed_.notify_all();
@@ -326,7 +326,7 @@ Result<void> ImageReader::State::fetch_missed(Place& place) {
     const ChunkRow& row = frames_.rows[at.row];
     const auto frame = io::Bytes(missed_frame_).first(row.stored_bytes);
     SK_TRY(read_frames(at, frame));
-    SK_TRY(with_context(unpack(row, frame, place.plain_of(at, row), decoder_), where(at)));
+    SK_TRY(with_context(unpacker_.unpack(row, frame, place.plain_of(at, row)), where(at)));
   }
   return success();
 }
@@ -338,7 +338,7 @@ Result<void> ImageReader::State::next_place() {
   Place& place = place_of(run_given_out_);
   if (!place.run.zeros) {
     if (threads_.empty()) {
-      fill(place, decoder_);
+      fill(place, unpacker_);
     } else {
       std::unique_lock lock(mutex_);
       changed_.wait(lock, [&] { return place.is_ready; });
@@ -357,9 +357,13 @@ Result<Chunk> ImageReader::State::give_out(Place& place) {
               .plain_bytes = row.plain_bytes,
               .zeros = place.run.zeros,
               .from = place.run.origin.from,
+              .made_from_old_bytes = 0,
               .data = {}};
   if (!chunk.zeros) chunk.data = place.plain_of(to_give_out_, row);
   if (std::ranges::binary_search(place.missed, to_give_out_.row)) chunk.from = From::bundle;
+  if (chunk.from == From::bundle && (row.flags & chunk_flag::kOldImage) != 0) {
+    chunk.made_from_old_bytes = row.plain_bytes - std::min<std::uint64_t>(row.plain_bytes, row.stored_bytes);
+  }
   to_give_out_.step_over(row);
   return chunk;
 }
@@ -383,6 +387,7 @@ ImageReader::ImageReader(const VerifiedManifest& manifest, std::size_t image, co
     : state_(std::make_unique<State>(State::Frames{.source = manifest.source(),
                                                    .member = manifest.frames(image),
                                                    .is_last = image + 1 == manifest.manifest().images.size(),
+                                                   .old = old_image_of(manifest, image, options),
                                                    .rows = manifest.index(image).rows},
                                      options)) {}
 ImageReader::ImageReader(ImageReader&&) noexcept = default;

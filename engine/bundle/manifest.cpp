@@ -46,6 +46,17 @@ Result<std::uint64_t> read_amount(JsonReader& reader, std::string_view key, std:
   return static_cast<std::uint64_t>(number);
 }
 
+Result<OldImage> read_old_image(const Json& value) {
+  JsonReader reader(value, "manifest: delta-from");
+  OldImage old;
+  SK_TRY_ASSIGN(old.version, read_label(reader, "version"));
+  SK_TRY_ASSIGN(old.plain_bytes, read_amount(reader, "plain-bytes", 1, kImageMaxBytes));
+  SK_TRY_ASSIGN(old.plain_digest, reader.digest("plain-sha256"));
+  SK_TRY_ASSIGN(old.pieces_digest, reader.digest("pieces-sha256"));
+  SK_TRY(refuse_unknown(reader));
+  return old;
+}
+
 Result<Image> read_image(const Json& value) {
   JsonReader reader(value, "manifest: image");
   Image image;
@@ -62,6 +73,9 @@ Result<Image> read_image(const Json& value) {
   if (const Json* encrypted = reader.optional_member("encrypted")) {
     if (encrypted->as_bool() == nullptr) return make_error(Errc::corrupt, "manifest: 'encrypted' is not true or false");
     image.encrypted = *encrypted->as_bool();
+  }
+  if (const Json* old = reader.optional_member("delta-from")) {
+    SK_TRY_ASSIGN(image.old_image, read_old_image(*old));
   }
   SK_TRY(refuse_unknown(reader));
   return image;
@@ -125,6 +139,16 @@ Result<void> read_optional_parts(JsonReader& reader, Manifest& manifest) {
   return success();
 }
 
+/// Stands behind the images, since it goes with a delta only. A name and no path: it lies beside the bundle.
+Result<void> read_full(JsonReader& reader, Manifest& manifest) {
+  if (reader.optional_member("full") == nullptr) return success();
+  SK_TRY_ASSIGN(manifest.full, reader.string("full"));
+  if (!manifest.is_delta()) return make_error(Errc::corrupt, "manifest: 'full' without an image that needs an old one");
+  if (is_plain_name(*manifest.full)) return success();
+  return make_error(Errc::corrupt, "manifest: 'full' is not a plain file name of at most " +
+                                       std::to_string(kNameMaxBytes) + " letters, digits, '-', '_' and '.'");
+}
+
 Result<void> read_records(JsonReader& reader, Manifest& manifest) {
   SK_TRY_ASSIGN(const Json* records, reader.member("records"));
   const JsonArray* range = records->as_array();
@@ -147,6 +171,10 @@ const Image* Manifest::find(std::string_view volume) const {
   return found == images.end() ? nullptr : &*found;
 }
 
+bool Manifest::is_delta() const {
+  return std::ranges::any_of(images, [](const Image& image) { return image.old_image.has_value(); });
+}
+
 Result<Manifest> parse_manifest(std::string_view json) {
   SK_TRY_ASSIGN(const auto value, Json::parse(json, kManifestMaxBytes));
   JsonReader reader(value, "manifest");
@@ -166,6 +194,7 @@ Result<Manifest> parse_manifest(std::string_view json) {
   SK_TRY(read_optional_parts(reader, manifest));
   SK_TRY_ASSIGN(const Json* images, reader.member("images"));
   SK_TRY_ASSIGN(manifest.images, read_images(*images));
+  SK_TRY(read_full(reader, manifest));
   SK_TRY(refuse_unknown(reader));
   return manifest;
 }
@@ -195,9 +224,16 @@ std::string print_manifest(const Manifest& manifest) {
                           {"plain-sha256", image.plain_digest.hex()},
                           {"pieces-sha256", image.pieces_digest.hex()}};
     if (image.encrypted) one.set("encrypted", true);
+    if (image.old_image) {
+      one.set("delta-from", JsonObject{{"version", image.old_image->version},
+                                       {"plain-bytes", image.old_image->plain_bytes},
+                                       {"plain-sha256", image.old_image->plain_digest.hex()},
+                                       {"pieces-sha256", image.old_image->pieces_digest.hex()}});
+    }
     images.push_back(std::move(one));
   }
   json.set("images", std::move(images));
+  if (manifest.full) json.set("full", *manifest.full);
   return json.print() + "\n";
 }
 

@@ -30,6 +30,15 @@ struct ConfigSchema {
   std::int64_t readable_by = 0;
 };
 
+/// The image that a delta is made from, as it has to lie in the slot that runs.
+struct OldImage {
+  std::string version;  ///< of its bundle, for messages
+  std::uint64_t plain_bytes = 0;
+  Sha256 plain_digest;   ///< of all of it, as sha256sum prints it
+  Sha256 pieces_digest;  ///< of all of it by pieces: what the baseline of a slot has
+  bool operator==(const OldImage&) const = default;
+};
+
 struct Image {
   std::string volume;
   std::uint64_t plain_bytes = 0;   ///< of the image as written to the volume
@@ -39,6 +48,7 @@ struct Image {
   Sha256 plain_digest;   ///< of the whole image, as sha256sum prints it
   Sha256 pieces_digest;  ///< of the whole image by pieces (digest.hpp): the baseline of a slot compares with this
   bool encrypted = false;
+  std::optional<OldImage> old_image;  ///< some of its chunks are made from this one
 };
 
 struct Manifest {
@@ -49,8 +59,11 @@ struct Manifest {
   std::optional<ConfigSchema> config;
   std::int64_t records_min = 1;
   std::int64_t records_max = 1;
+  /// Of a delta: name of the bundle beside it that needs no old image and holds the same images.
+  std::optional<std::string> full;
   std::vector<Image> images;
 
+  [[nodiscard]] bool is_delta() const;  ///< one of its images needs an old one
   [[nodiscard]] const Image* find(std::string_view volume) const;
 };
 

@@ -47,6 +47,9 @@ struct RawValues {
   std::string booted_slot;
   std::string slot;
   std::string mark;
+  std::string delta_from;
+  std::string full;
+  std::string trust;
   std::string factory;
   std::string quarantine_id;
 };
@@ -119,12 +122,16 @@ class Parser {
     option(*create, "--key", arguments_.key)->required();
     create->add_option("--intermediate", arguments_.intermediates)->allow_extra_args(false);
     option(*create, "--output", arguments_.output)->required();
+    CLI::Option* delta_from = option(*create, "--delta-from", raw_.delta_from);
+    option(*create, "--full", raw_.full)->needs(delta_from);
+    option(*create, "--trust", raw_.trust)->needs(delta_from);
     CLI::App* info = command(*bundle, "bundle", "info");
     option(*info, "BUNDLE", arguments_.bundle)->required();
     CLI::App* extract = command(*bundle, "bundle", "extract");
     option(*extract, "BUNDLE", arguments_.bundle)->required();
     option(*extract, "VOLUME", arguments_.volume)->required();
     option(*extract, "FILE", arguments_.file)->required();
+    option(*extract, "--delta-from", raw_.delta_from);
   }
 
   void add_quarantine_commands() {
@@ -165,6 +172,9 @@ class Parser {
         return usage(arguments_.name, "--booted-slot must be A or B, not \"" + raw_.booted_slot + "\"");
     }
     if (arguments_.config.empty()) return usage(arguments_.name, "--config must not be empty");
+    if (!raw_.delta_from.empty()) arguments_.delta_from = raw_.delta_from;
+    if (!raw_.full.empty()) arguments_.full = raw_.full;
+    if (!raw_.trust.empty()) arguments_.trust = raw_.trust;
     if (!raw_.factory.empty()) arguments_.factory = raw_.factory;
     if (!raw_.quarantine_id.empty()) arguments_.quarantine_id = raw_.quarantine_id;
     if (arguments_.command == Command::mark) return check_mark();

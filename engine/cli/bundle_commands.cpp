@@ -3,6 +3,8 @@
 
 #include "engine/bundle/bundle.hpp"
 #include "engine/bundle/bundle_writer.hpp"
+#include "engine/bundle/image_file.hpp"
+#include "engine/bundle/temporary_file.hpp"
 #include "engine/cli/commands.hpp"
 #include "engine/cli/figures.hpp"
 #include "engine/configuration/toml_document.hpp"
@@ -60,12 +62,18 @@ bundle::Manifest describe(const ManifestSource& source) {
 
 JsonArray images_to_json(const bundle::Manifest& manifest) {
   JsonArray images;
-  for (const bundle::Image& image : manifest.images)
-    images.emplace_back(JsonObject{{"volume", escape_bytes(image.volume)},
-                                   {"bytes", image.plain_bytes},
-                                   {"stored_bytes", image.stored_bytes},
-                                   {"sha256", image.plain_digest.hex()},
-                                   {"encrypted", image.encrypted}});
+  for (const bundle::Image& image : manifest.images) {
+    JsonObject json = {{"volume", escape_bytes(image.volume)},
+                       {"bytes", image.plain_bytes},
+                       {"stored_bytes", image.stored_bytes},
+                       {"sha256", image.plain_digest.hex()},
+                       {"encrypted", image.encrypted}};
+    if (image.old_image)
+      json.emplace_back("delta_from", JsonObject{{"version", escape_bytes(image.old_image->version)},
+                                                 {"bytes", image.old_image->plain_bytes},
+                                                 {"sha256", image.old_image->plain_digest.hex()}});
+    images.emplace_back(std::move(json));
+  }
   return images;
 }
 
@@ -88,6 +96,8 @@ JsonObject manifest_to_json(const bundle::Manifest& manifest, const Sha256& dige
   }
   if (manifest.minimum_version) json.emplace_back("minimum_version", *manifest.minimum_version);
   json.emplace_back("records", JsonArray{manifest.records_min, manifest.records_max});
+  json.emplace_back("delta", manifest.is_delta());
+  if (manifest.full) json.emplace_back("full", escape_bytes(*manifest.full));
   return json;
 }
 
@@ -102,7 +112,10 @@ std::vector<std::string> lines_about(const bundle::Manifest& manifest, const Sha
                                     "size: " + format_bytes(size_bytes), "manifest sha256: " + digest.hex()};
   for (const bundle::Image& image : manifest.images)
     lines.push_back("image " + image.volume + ": " + format_bytes(image.plain_bytes) + ", stored in " +
-                    format_bytes(image.stored_bytes));
+                    format_bytes(image.stored_bytes) +
+                    (image.old_image ? ", made from version " + image.old_image->version + " (sha256 " +
+                                           image.old_image->plain_digest.hex() + ")"
+                                     : ""));
   if (manifest.firmware_group)
     lines.push_back("firmware group: " + std::to_string(manifest.firmware_group->version) + ", admits " +
                     joined(manifest.firmware_group->admits));
@@ -110,7 +123,25 @@ std::vector<std::string> lines_about(const bundle::Manifest& manifest, const Sha
   if (manifest.config)
     lines.push_back("configuration schema: " + std::to_string(manifest.config->schema) + ", readable by " +
                     std::to_string(manifest.config->readable_by) + " and newer");
+  if (manifest.is_delta())
+    lines.push_back("delta: only for devices that run the version it is made from; others " +
+                    (manifest.full ? "install " + *manifest.full + " beside it" : std::string("refuse it")));
   return lines;
+}
+
+// OLD.skb is mostly signed by who signs the delta, or by the same authority.
+Result<bundle::DeltaRequest> read_delta(const Surroundings& surroundings, const Arguments& arguments,
+                                        const bundle::SigningIdentity& identity) {
+  bundle::DeltaRequest delta{.old_path = *arguments.delta_from, .trust = {}, .full = arguments.full.value_or("")};
+  delta.trust.now = surroundings.host.now();
+  delta.trust.origin = arguments.trust.value_or(arguments.certificate);
+  if (arguments.trust) {
+    SK_TRY_ASSIGN(delta.trust.anchors_pem, read_input(surroundings.storage, *arguments.trust, kPemMaxBytes, "--trust"));
+    return delta;
+  }
+  delta.trust.anchors_pem = identity.certificate_pem;
+  for (const std::string& pem : identity.intermediates_pem) delta.trust.anchors_pem += "\n" + pem;
+  return delta;
 }
 
 Result<CommandResult> create(const Surroundings& surroundings, const Arguments& arguments) {
@@ -125,6 +156,9 @@ Result<CommandResult> create(const Surroundings& surroundings, const Arguments& 
     request.images.push_back(
         {.volume = image.volume, .path = image.file.starts_with('/') ? image.file : directory + "/" + image.file});
   request.output_path = arguments.output;
+  if (arguments.delta_from) {
+    SK_TRY_ASSIGN(request.delta, read_delta(surroundings, arguments, request.identity));
+  }
   SK_TRY_ASSIGN(const auto created, bundle::create_bundle(storage, request, surroundings.reporter));
   CommandResult result;
   result.extra = manifest_to_json(created.manifest, created.digest, created.size_bytes);
@@ -208,24 +242,6 @@ Result<std::size_t> find_image(const bundle::Manifest& manifest, const std::stri
   return make_error(Errc::usage, "the bundle has no image for the volume " + volume + "; it has " + joined(volumes));
 }
 
-// Durable: the contents of `file`, when it returns.
-Result<void> write_image(const Surroundings& surroundings, const bundle::VerifiedManifest& manifest, std::size_t image,
-                         io::File& file) {
-  const std::uint64_t total = manifest.manifest().images[image].plain_bytes;
-  bundle::ImageReader reader(manifest, image);
-  surroundings.reporter.progress(Phase::stage, 0, total);
-  while (true) {
-    SK_TRY(surroundings.reporter.check_cancelled());
-    SK_TRY_ASSIGN(const auto chunk, reader.next());
-    if (!chunk) break;
-    if (!chunk->zeros) SK_TRY(file.write_at(chunk->offset, chunk->data));
-    surroundings.reporter.progress(Phase::stage, chunk->offset + chunk->plain_bytes, total);
-  }
-  SK_TRY(file.resize(total));  // zeros at the end were never written
-  SK_TRY(file.sync());
-  return file.close();
-}
-
 Result<std::unique_ptr<io::Directory>> open_output_directory(io::Storage& storage, const std::string& path) {
   auto directory = storage.open_directory(path);
   if (directory.has_error()) {
@@ -233,6 +249,42 @@ Result<std::unique_ptr<io::Directory>> open_output_directory(io::Storage& storag
     if (reason == ENOENT || reason == ENOTDIR) return std::move(directory).assume_error().with_code(Errc::usage);
   }
   return directory;
+}
+
+// Where the image of one volume comes from and goes to.
+struct Extraction {
+  const bundle::VerifiedManifest& manifest;
+  std::size_t image = 0;
+  const bundle::TrustPolicy& policy;
+  io::Directory& directory;
+  io::File& file;
+};
+
+// Unpacks the image of OLD.skb beside the output and makes that of the delta from it.
+Result<void> unpack_delta(const Surroundings& surroundings, const std::string& old_path, const Extraction& extraction) {
+  const bundle::Image& wanted = extraction.manifest.manifest().images[extraction.image];
+  SK_TRY_ASSIGN(auto source, open_file_source(surroundings.storage, old_path));
+  SK_TRY_ASSIGN(auto opened, bundle::open_bundle(std::move(source)));
+  SK_TRY_ASSIGN(const auto old, bundle::verify_bundle(std::move(opened), extraction.policy));
+  SK_TRY_ASSIGN(const std::size_t image, find_image(old.manifest(), wanted.volume));
+  if (old.manifest().images[image].plain_digest != wanted.old_image->plain_digest || old.manifest().is_delta())
+    return make_error(Errc::usage, "the delta was not made from " + old_path + " but from the full bundle of version " +
+                                       wanted.old_image->version);
+  bundle::TemporaryFile old_image(extraction.directory, "." + split(old_path).name + ".old-image.tmp");
+  SK_TRY(old_image.create());
+  SK_TRY(bundle::unpack_image(old, image, nullptr, old_image.file(), surroundings.reporter));
+  bundle::OldImageFile on_slots(old_image.file());
+  return bundle::unpack_image(extraction.manifest, extraction.image, &on_slots, extraction.file, surroundings.reporter);
+}
+
+Result<void> unpack(const Surroundings& surroundings, const Arguments& arguments, const Extraction& extraction) {
+  const auto& old = extraction.manifest.manifest().images[extraction.image].old_image;
+  if (!old)
+    return bundle::unpack_image(extraction.manifest, extraction.image, nullptr, extraction.file, surroundings.reporter);
+  if (!arguments.delta_from)
+    return make_error(Errc::usage, arguments.bundle + " is a delta from version " + old->version +
+                                       ": name the bundle of that version with --delta-from");
+  return unpack_delta(surroundings, *arguments.delta_from, extraction);
 }
 
 Result<CommandResult> extract(const Surroundings& surroundings, const Arguments& arguments) {
@@ -244,21 +296,18 @@ Result<CommandResult> extract(const Surroundings& surroundings, const Arguments&
   SK_TRY_ASSIGN(const std::size_t image, find_image(manifest.manifest(), arguments.volume));
 
   const PathParts output = split(arguments.file);
-  const std::string partial = "." + output.name + ".slotkeeper-partial";
   SK_TRY_ASSIGN(const auto directory, open_output_directory(surroundings.storage, output.directory));
   if (output.name.empty() || directory->status_of(output.name).has_value())
     return make_error(Errc::usage, arguments.file + " exists already");
-  auto stale = directory->remove_file(partial);  // of an extract that was killed
-  if (stale.has_error() && stale.assume_error().os_errno != ENOENT) return std::move(stale).as_failure();
-  SK_TRY_ASSIGN(const auto file, directory->open_file(partial, io::OpenMode::create_new(0644)));
-  auto written = write_image(surroundings, manifest, image, *file);
-  if (written.has_value()) written = directory->rename(partial, output.name, io::RenameKind::no_replace);
-  if (written.has_error()) {
-    auto removed = directory->remove_file(partial);
-    if (removed.has_error()) surroundings.reporter.notice(removed.assume_error().message);
-    return std::move(written).as_failure();
-  }
-  SK_TRY(directory->sync());
+  bundle::TemporaryFile partial(*directory, "." + output.name + ".slotkeeper-partial");
+  SK_TRY(partial.create());
+  SK_TRY(unpack(surroundings, arguments,
+                {.manifest = manifest,
+                 .image = image,
+                 .policy = *anchors.policy,
+                 .directory = *directory,
+                 .file = partial.file()}));
+  SK_TRY(partial.keep_as(output.name));
   SK_TRY(directory->close());
 
   const bundle::Image& facts = manifest.manifest().images[image];

@@ -60,17 +60,31 @@ booted slot holds.
 )"},
     HelpTopic{"quarantine list", "", "bundles that failed repeatedly", ""},
     HelpTopic{"quarantine clear", "[ID]", "allow one of them, or all, to be tried again", ""},
-    HelpTopic{"bundle create", "--manifest FILE --cert PEM --key KEY\n         [--intermediate PEM]... --output FILE",
+    HelpTopic{"bundle create",
+              "--manifest FILE --cert PEM --key KEY\n         [--intermediate PEM]... --output FILE\n"
+              "         [--delta-from OLD.skb [--full NAME] [--trust PEM]]",
               "pack images into a bundle and sign it",
               R"(  --manifest FILE     TOML description; image paths are relative to it
   --cert PEM          the signer's certificate
   --key KEY           its private key: a PEM file or a pkcs11: URI
   --intermediate PEM  certificate between signer and anchor; may be repeated
   --output FILE       the bundle to write; must not exist
+
+A delta is a small bundle for devices that run the firmware of OLD.skb:
+  --delta-from OLD.skb
+                      make the images from those of this bundle, which is no
+                      delta itself; other devices refuse the result
+  --full NAME         file name of the full bundle of the same images that lies
+                      beside the delta, in its folder or below the same URL:
+                      other devices install that one instead
+  --trust PEM         who signed OLD.skb (default: --cert and --intermediate)
 )"},
     HelpTopic{"bundle info", "BUNDLE", "what is in a bundle and whether it is trusted", ""},
-    HelpTopic{"bundle extract", "BUNDLE VOLUME FILE", "write one image of a bundle into a file",
+    HelpTopic{"bundle extract", "BUNDLE VOLUME FILE [--delta-from OLD.skb]", "write one image of a bundle into a file",
               R"(The image is verified on the way. FILE must not exist.
+
+  --delta-from OLD.skb
+                      of a delta: the bundle it was made from
 )"},
 };
 

@@ -47,4 +47,17 @@ std::string printable_location(std::string_view location) {
   return printable;
 }
 
+std::string beside(std::string_view location, std::string_view name) {
+  std::size_t path = 0;  // where it begins
+  if (is_url(location)) {
+    const std::size_t scheme_end = location.find("//") + 2;
+    location = location.substr(0, location.find_first_of("?#", scheme_end));
+    path = std::min(location.find('/', scheme_end), location.size());
+    if (path == location.size()) return std::string(location) + "/" + std::string(name);
+  }
+  const std::size_t slash = location.rfind('/');
+  const std::size_t folder_end = slash == std::string_view::npos ? path : slash + 1;
+  return std::string(location.substr(0, folder_end)) + std::string(name);
+}
+
 }  // namespace slotkeeper

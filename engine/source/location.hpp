@@ -13,4 +13,7 @@ namespace slotkeeper {
 /// replaced by "..."; a path stays as it is.
 [[nodiscard]] std::string printable_location(std::string_view location);
 
+/// The file `name` beside it: in the same folder, or below the same URL, without query and fragment.
+[[nodiscard]] std::string beside(std::string_view location, std::string_view name);
+
 }  // namespace slotkeeper

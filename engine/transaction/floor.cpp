@@ -4,7 +4,7 @@
 
 #include "engine/bundle/version.hpp"
 #include "engine/transaction/hooks.hpp"
-#include "engine/transaction/update_transaction.hpp"
+#include "engine/transaction/steps/open.hpp"
 
 namespace slotkeeper {
 namespace {

@@ -2,7 +2,9 @@
 
 #include "engine/transaction/floor.hpp"
 #include "engine/transaction/steps/check.hpp"
+#include "engine/transaction/steps/choose_bundle.hpp"
 #include "engine/transaction/steps/compact.hpp"
+#include "engine/transaction/steps/open.hpp"
 #include "engine/transaction/steps/preflight.hpp"
 #include "engine/transaction/steps/snapshot.hpp"
 #include "engine/transaction/steps/stage.hpp"
@@ -10,26 +12,10 @@
 namespace slotkeeper {
 namespace {
 
-constexpr std::size_t kAnchorsMaxBytes = 1 << 20;
-
-Result<bundle::Bundle> open_bundle_at(Device& device, const std::string& location) {
-  device.phase = Phase::open;
-  // The sink is asked for anew each time: from the compaction on a watch stands before it.
-  const SourceCalls calls{.check_cancelled = [&device] { return device.sink().check_cancelled(); },
-                          .notice = [&device](std::string_view text) { device.sink().notice(text); }};
-  SK_TRY_ASSIGN(auto source, open_source(device.storage(), location, device.configuration().source, calls));
-  return bundle::open_bundle(std::move(source));
-}
-
-Result<bundle::VerifiedManifest> verify(Device& device, bundle::Bundle bundle) {
-  device.phase = Phase::verify;
-  SK_TRY_ASSIGN(const auto policy, trust_policy(device.settings));
-  return bundle::verify_bundle(std::move(bundle), policy);
-}
-
 bool holds_already(const Device& device, const bundle::VerifiedManifest& manifest) {
   const auto& baseline = device.facts[device.booted];
-  return device.booted == device.facts.confirmed && baseline && baseline->manifest_digest == manifest.digest();
+  if (device.booted != device.facts.confirmed || !baseline) return false;
+  return baseline->manifest_digest == manifest.digest() || holds_result_of_delta(*baseline, manifest.manifest());
 }
 
 Result<std::string> make_uuid(io::Host& host) {
@@ -108,26 +94,11 @@ Result<void> end_watch(Device& device) {
 
 }  // namespace
 
-Result<bundle::TrustPolicy> trust_policy(EngineSettings& settings) {
-  auto anchors = settings.storage.read_text(settings.configuration.trust_anchors, kAnchorsMaxBytes);
-  if (!anchors.has_value()) {
-    return std::move(anchors).assume_error().with_code(Errc::config).with_context("trust.anchors");
-  }
-  return bundle::TrustPolicy{.anchors_pem = std::move(anchors).assume_value(),
-                             .origin = settings.configuration.trust_anchors,
-                             .signatures_required = settings.configuration.signatures_required,
-                             .now = settings.host.now()};
-}
-
-Result<bundle::VerifiedManifest> open_and_verify(Device& device, const std::string& location) {
-  SK_TRY_ASSIGN(auto bundle, open_bundle_at(device, location));
-  return verify(device, std::move(bundle));
-}
-
 Result<std::optional<TrialBoot>> update_transaction(Device& device, const UpdateRequest& request) {
   SK_TRY_ASSIGN(auto bundle, open_bundle_at(device, request.location));
-  SK_TRY_ASSIGN(const auto manifest, verify(device, std::move(bundle)));
-  if (!request.force && holds_already(device, manifest)) return std::optional<TrialBoot>{};
+  SK_TRY_ASSIGN(auto offered, verify(device, std::move(bundle)));
+  if (!request.force && holds_already(device, offered)) return std::optional<TrialBoot>{};
+  SK_TRY_ASSIGN(const auto manifest, choose_bundle(device, request.location, std::move(offered)));
   SK_TRY_ASSIGN(auto plan, plan_update(device, manifest));
   SK_TRY(begin(device, manifest, plan));
   SK_TRY(begin_watch(device, plan));

@@ -15,7 +15,7 @@ using namespace slotkeeper;
 using namespace slotkeeper::bundle;
 
 constexpr std::size_t kHeaderBytes = 16;
-constexpr std::size_t kRowBytes = 80;
+constexpr std::size_t kRowBytes = 88;
 
 void require(bool condition) {
   if (!condition) std::abort();
@@ -52,6 +52,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     require(row.plain_bytes >= 1 && row.plain_bytes <= left);
     left -= row.plain_bytes;
     const bool zeros = (row.flags & chunk_flag::kZeroRun) != 0;
+    require(!zeros || row.flags == chunk_flag::kZeroRun);
+    require((row.flags & chunk_flag::kOldImage) == 0 || row.plain_bytes <= kDeltaChunkMaxBytes);
     require(zeros ? row.stored_bytes == 0 : row.plain_bytes <= kChunkMaxBytes && row.stored_bytes <= kFrameMaxBytes);
   }
   require(left == 0);

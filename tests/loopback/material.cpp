@@ -160,6 +160,7 @@ void make_bundle(const BundleRecipe& recipe, const std::string& output) {
                                       "--key",        material.key(recipe.signer),
                                       "--output",     output};
   if (recipe.with_intermediate) command.insert(command.end(), {"--intermediate", material.intermediate()});
+  command.insert(command.end(), recipe.options.begin(), recipe.options.end());
   const Answer answer = run_program(command);
   if (answer.exit_status != 0) throw std::runtime_error("bundle create failed: " + answer.story());
 }

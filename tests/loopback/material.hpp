@@ -60,7 +60,8 @@ struct BundleRecipe {
   /// volume, file
   std::vector<std::pair<std::string, std::string>> images = {{"rootfs", Material::get().image("2.0.0")}};
   Signer signer = Signer::good;
-  bool with_intermediate = false;  ///< pack the certificate between brainpool signer and CA
+  bool with_intermediate = false;         ///< pack the certificate between brainpool signer and CA
+  std::vector<std::string> options = {};  ///< further ones of `bundle create`
 };
 /// Runs `bundle create`; throws when it fails.
 void make_bundle(const BundleRecipe& recipe, const std::string& output);

@@ -1,7 +1,7 @@
 #include "engine/bundle/bundle.hpp"
 #include "engine/transaction/commands/commands.hpp"
 #include "engine/transaction/floor.hpp"
-#include "engine/transaction/update_transaction.hpp"
+#include "engine/transaction/steps/open.hpp"
 #include "partitions/permanent/reserve.hpp"
 #include "partitions/slot_hash.hpp"
 

@@ -1,10 +1,11 @@
 #include "engine/transaction/commands/commands.hpp"
 #include "engine/transaction/floor.hpp"
 #include "engine/transaction/forecast_report.hpp"
+#include "engine/transaction/steps/choose_bundle.hpp"
 #include "engine/transaction/steps/last_look.hpp"
+#include "engine/transaction/steps/open.hpp"
 #include "engine/transaction/steps/preflight.hpp"
 #include "engine/transaction/steps/preflight_gates.hpp"
-#include "engine/transaction/update_transaction.hpp"
 #include "partitions/permanent/reserve_strength.hpp"
 
 namespace slotkeeper {
@@ -129,7 +130,8 @@ Result<CommandResult> status(Device& device) {
 Result<CommandResult> preflight(Device& device, const std::string& location) {
   if (!device.booted_is_known) return booted_slot(device.settings, *device.boot).as_failure();
   SK_TRY(find_health_checks(device.storage(), device.configuration()));
-  SK_TRY_ASSIGN(const auto manifest, open_and_verify(device, location));
+  SK_TRY_ASSIGN(auto offered, open_and_verify(device, location));
+  SK_TRY_ASSIGN(const auto manifest, choose_bundle(device, location, std::move(offered)));
   SK_TRY_ASSIGN(const auto report, examine(device, manifest));
   JsonObject forecast = forecast_members(report, device.configuration().classes);
   device.sink().forecast(forecast);

@@ -93,7 +93,7 @@ Result<Reuse> find_reusable(Device& device, const bundle::VerifiedManifest& mani
   const auto old_chunks = report.old_chunks.find(wanted.volume);
   Reuse reuse{.plan = bundle::ReusePlan(rows.size()), .on_slots = nullptr, .target_is_alike = false};
   std::optional<VolumeDevice> old;
-  if (old_chunks != report.old_chunks.end()) {
+  if (old_chunks != report.old_chunks.end() || wanted.old_image) {
     old = open_for_reading(device, *slots[device.booted].find(wanted.volume));
   }
   reuse.on_slots = std::make_unique<VolumesOfBothSlots>(open_for_reading(device, target), std::move(old));

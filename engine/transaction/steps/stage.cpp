@@ -41,7 +41,8 @@ struct Progress {
     }
     switch (chunk.from) {
       case bundle::ReusePlan::From::bundle:
-        bundle_bytes += chunk.plain_bytes;
+        bundle_bytes += chunk.plain_bytes - chunk.made_from_old_bytes;
+        old_slot_bytes += chunk.made_from_old_bytes;
         break;
       case bundle::ReusePlan::From::target:
         target_bytes += chunk.plain_bytes;

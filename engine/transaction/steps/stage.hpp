@@ -33,7 +33,8 @@ class StagedSlot {
 /// Ensures:  every chunk's hash matched the signed index before it was written; bodies were read back before any head.
 /// Durable:  boot environment without the target; record `staging`; the volumes; record `staged`.
 /// On crash: the target is out of the order and its heads are zero: nothing can boot it; recovery marks it bad.
-/// Errors:   corrupt, io_error, sync_failed, readback_mismatch (names volume and offset), boot_environment, cancelled.
+/// Errors:   corrupt, io_error, sync_failed, readback_mismatch (names volume and offset; also of the slot that
+///           runs, when a delta cannot be made from it), boot_environment, cancelled.
 [[nodiscard]] Result<StagedSlot> stage_images(Device& device, const bundle::VerifiedManifest& manifest,
                                               const UpdatePlan& plan, const CheckedSnapshot& snapshot);
 

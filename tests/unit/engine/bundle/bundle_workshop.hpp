@@ -177,6 +177,23 @@ inline Result<std::string> read_image(const bundle::VerifiedManifest& manifest, 
   }
 }
 
+/// Two strings in the place of slots.
+class TwoStrings final : public bundle::OnSlots {
+ public:
+  std::string target;
+  std::string old;
+  bool fails = false;  ///< no read succeeds
+
+  [[nodiscard]] bool read(bundle::ReusePlan::From from, std::uint64_t offset, io::Bytes into) override {
+    const std::string& bytes = from == bundle::ReusePlan::From::target ? target : old;
+    if (fails || offset >= bytes.size()) return false;
+    EXPECT_EQ(offset % io::kDirectAlignment, 0u);
+    EXPECT_EQ(into.size() % io::kDirectAlignment, 0u);
+    bytes.copy(reinterpret_cast<char*>(into.data()), into.size(), offset);
+    return true;
+  }
+};
+
 struct RawMember {
   std::string name;
   std::string data;

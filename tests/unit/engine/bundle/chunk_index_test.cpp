@@ -110,6 +110,24 @@ TEST(ChunkIndex, RefusesMoreBytesThanTheLimit) {
   EXPECT_EQ(parsed.error().code, Errc::corrupt);
 }
 
+TEST(ChunkIndex, TakesChunksMadeFromTheOldImageUpToTheirOwnLimit) {
+  EXPECT_EQ(error_of_row([](ChunkRow& row) {
+              row.flags = chunk_flag::kOldImage;
+              row.plain_bytes = kDeltaChunkMaxBytes + kHashBlockBytes;
+            }),
+            Errc::corrupt);
+  EXPECT_EQ(error_of_row([](ChunkRow& row) {
+              row = zero_row(4096);
+              row.flags |= chunk_flag::kOldImage;
+            }),
+            Errc::corrupt);
+  ChunkIndex index{{frame_row(kDeltaChunkMaxBytes, 100)}};
+  EXPECT_FALSE(index.needs_old_image());
+  index.rows[0].flags = chunk_flag::kOldImage;
+  EXPECT_TRUE(index.needs_old_image());
+  EXPECT_TRUE(parse_chunk_index(print_chunk_index(index), index.plain_bytes(), 100).has_value());
+}
+
 TEST(ChunkIndex, RefusesLengthsOutsideTheLimits) {
   EXPECT_EQ(error_of_row([](ChunkRow& row) { row.plain_bytes = 0; }), Errc::corrupt);
   EXPECT_EQ(error_of_row([](ChunkRow& row) { row.plain_bytes = kChunkMaxBytes + 1; }), Errc::corrupt);
@@ -162,7 +180,6 @@ TEST(ChunkIndex, TakesOnlyAveragesThatTheCutterHas) {
 TEST(ChunkIndex, RefusesFlagsItDoesNotKnowAndDoesNotDoYet) {
   EXPECT_EQ(error_of_row([](ChunkRow& row) { row.flags = 8; }), Errc::unsupported);
   EXPECT_EQ(error_of_row([](ChunkRow& row) { row.flags = 1u << 31; }), Errc::unsupported);
-  EXPECT_EQ(error_of_row([](ChunkRow& row) { row.flags = chunk_flag::kOldImage; }), Errc::unsupported);
   EXPECT_EQ(error_of_row([](ChunkRow& row) { row.flags = chunk_flag::kEncrypted; }), Errc::unsupported);
 }
 

@@ -45,6 +45,23 @@ TEST(FrameCodec, DecodesWhatItEncoded) {
   }
 }
 
+TEST(FrameCodec, RefersToAPrefixFromItsFirstByteOn) {
+  std::string prefix(1 << 20, '\0');
+  std::uint64_t state = 1;
+  for (char& c : prefix) c = static_cast<char>((state = state * 6364136223846793005U + 1442695040888963407U) >> 56U);
+  const std::string text = prefix.substr(0, 300000) + "new" + prefix.substr(700000);
+  FrameEncoder encoder(19);
+  FrameDecoder decoder;
+  const auto frame = encoder.encode(io::as_bytes(text), io::as_bytes(prefix)).value();
+  EXPECT_LT(frame.size(), 100u);
+  Bytes plain(text.size());
+  ASSERT_TRUE(decoder.decode(frame, plain, io::as_bytes(prefix)).has_value());
+  EXPECT_EQ(io::as_text(plain), text);
+  // It holds for one frame only.
+  EXPECT_FALSE(decoder.decode(frame, plain).has_value());
+  EXPECT_EQ(encoder.encode(io::as_bytes(kText)).value(), FrameEncoder(19).encode(io::as_bytes(kText)).value());
+}
+
 TEST(FrameCodec, EncodesTheSameWhateverCameBefore) {
   FrameEncoder used(12);
   ASSERT_TRUE(used.encode(io::as_bytes(std::string(100000, 'z'))).has_value());

@@ -62,6 +62,30 @@ TEST(Manifest, ComesBackAsPrinted) {
   EXPECT_EQ(parsed.value().find("data"), nullptr);
 }
 
+TEST(Manifest, ADeltaNamesItsOldImageAndPerhapsTheFullBundle) {
+  Manifest manifest = full_manifest();
+  manifest.full = "full-3.5.1.skb";
+  EXPECT_EQ(error_of(print_manifest(manifest)), "corrupt");  // no image needs an old one
+  manifest.images[1].old_image = OldImage{.version = "3.5.0",
+                                          .plain_bytes = 4096,
+                                          .plain_digest = sha256(io::as_bytes("old")),
+                                          .pieces_digest = sha256(io::as_bytes("old pieces"))};
+  const std::string text = print_manifest(manifest);
+  const auto parsed = parse_manifest(text);
+  ASSERT_TRUE(parsed.has_value()) << parsed.error().message;
+  EXPECT_TRUE(parsed.value().is_delta());
+  EXPECT_FALSE(parsed.value().images[0].old_image.has_value());
+  EXPECT_EQ(parsed.value().images[1].old_image, manifest.images[1].old_image);
+  EXPECT_EQ(parsed.value().full, "full-3.5.1.skb");
+  EXPECT_EQ(print_manifest(parsed.value()), text);
+  for (const char* name : {"../full.skb", "/full.skb", "http://host/full.skb", ".full.skb", ""}) {
+    manifest.full = name;
+    EXPECT_EQ(error_of(print_manifest(manifest)), "corrupt") << name;
+  }
+  EXPECT_EQ(error_of(changed(R"("volume":)", R"("delta-from":"3.4","volume":)")), "corrupt");
+  EXPECT_EQ(error_of(changed(R"("volume":)", R"("delta-from":{"version":"3.4"},"volume":)")), "corrupt");
+}
+
 TEST(Manifest, AlwaysPrintsTheSameBytes) {
   Manifest manifest;
   manifest.version = "1";
@@ -89,7 +113,7 @@ TEST(Manifest, RefusesAnotherFormatBeforeAnythingElse) {
 
 TEST(Manifest, RefusesUnknownKeysAsMadeForANewerVersion) {
   EXPECT_EQ(error_of(with(R"(,"requires":"magic")", kImage)), "unsupported");
-  EXPECT_EQ(error_of(changed(R"("volume":)", R"("delta-from":"3.4","volume":)")), "unsupported");
+  EXPECT_EQ(error_of(changed(R"("volume":)", R"("delta-to":"3.4","volume":)")), "unsupported");
   EXPECT_EQ(error_of(with(R"(,"config":{"schema":4,"readable-by":3,"x":1})", kImage)), "unsupported");
   EXPECT_EQ(error_of(with(R"(,"firmware-group":{"version":7,"admits":["3.5.1"],"x":1})", kImage)), "unsupported");
 }

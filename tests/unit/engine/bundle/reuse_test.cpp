@@ -12,6 +12,7 @@ namespace {
 
 using test::MemorySource;
 using test::policy_with;
+using test::TwoStrings;
 using From = ReusePlan::From;
 
 constexpr std::size_t kMiB = 1 << 20;
@@ -23,23 +24,6 @@ std::vector<BlockHash> blocks_of(const std::string& bytes) {
   }
   return blocks;
 }
-
-/// Two strings in the place of slots; remembers what was read.
-class TwoStrings final : public OnSlots {
- public:
-  std::string target;
-  std::string old;
-  bool fails = false;
-
-  [[nodiscard]] bool read(From from, std::uint64_t offset, io::Bytes into) override {
-    const std::string& bytes = from == From::target ? target : old;
-    if (fails || offset >= bytes.size()) return false;
-    EXPECT_EQ(offset % io::kDirectAlignment, 0u);
-    EXPECT_EQ(into.size() % io::kDirectAlignment, 0u);
-    bytes.copy(reinterpret_cast<char*>(into.data()), into.size(), offset);
-    return true;
-  }
-};
 
 /// A bundle of `image`, and a reader that looks at both slots.
 class Reuse : public testing::TestWithParam<Helpers> {

@@ -104,6 +104,19 @@ TEST(ParseArguments, ReadsTheOptionsOfTheOtherCommands) {
   EXPECT_EQ(accepted({"mark", "A", "bad"}).mark, SlotMark::bad);
 }
 
+TEST(ParseArguments, TakesTheOptionsOfADelta) {
+  Words create = {"bundle", "create", "--manifest", "m", "--cert", "c", "--key", "k", "--output", "o"};
+  EXPECT_FALSE(accepted(create).delta_from.has_value());
+  create.insert(create.end(), {"--full", "f"});
+  EXPECT_EQ(refusal_of(create), "--full requires --delta-from (see 'slotkeeper bundle create --help')");
+  create.insert(create.end(), {"--delta-from", "old.skb", "--trust", "t"});
+  const Arguments arguments = accepted(create);
+  EXPECT_EQ(arguments.delta_from, "old.skb");
+  EXPECT_EQ(arguments.full, "f");
+  EXPECT_EQ(arguments.trust, "t");
+  EXPECT_EQ(accepted({"bundle", "extract", "b", "v", "f", "--delta-from", "old.skb"}).delta_from, "old.skb");
+}
+
 TEST(ParseArguments, TakesAFileThatIsCalledLikeACommand) {
   EXPECT_EQ(accepted({"install", "status"}).bundle, "status");
   EXPECT_EQ(accepted({"bundle", "info", "create"}).bundle, "create");

@@ -36,5 +36,14 @@ TEST(Location, APasswordThatShouldHaveBeenEscapedIsNotPrinted) {
   EXPECT_EQ(printable_location("https://us@er:w@rd@update.example/one.skb"), "https://...@update.example/one.skb");
 }
 
+TEST(Location, AFileBesideAnotherIsInItsFolderOrBelowTheSameUrl) {
+  EXPECT_EQ(beside("/var/delta.skb", "full.skb"), "/var/full.skb");
+  EXPECT_EQ(beside("delta.skb", "full.skb"), "full.skb");
+  EXPECT_EQ(beside("/delta?x.skb", "full.skb"), "/full.skb");
+  EXPECT_EQ(beside("https://user:word@host:8443/a/delta.skb", "full.skb"), "https://user:word@host:8443/a/full.skb");
+  EXPECT_EQ(beside("http://host/a/delta.skb?token=b/c#d/e", "full.skb"), "http://host/a/full.skb");
+  EXPECT_EQ(beside("http://host", "full.skb"), "http://host/full.skb");
+}
+
 }  // namespace
 }  // namespace slotkeeper

@@ -1,0 +1,41 @@
+#include "engine/transaction/steps/open.hpp"
+
+namespace slotkeeper {
+namespace {
+
+constexpr std::size_t kAnchorsMaxBytes = 1 << 20;
+
+}  // namespace
+
+Result<bundle::Bundle> open_bundle_at(Device& device, const std::string& location) {
+  device.phase = Phase::open;
+  // The sink is asked for anew each time: from the compaction on a watch stands before it.
+  const SourceCalls calls{.check_cancelled = [&device] { return device.sink().check_cancelled(); },
+                          .notice = [&device](std::string_view text) { device.sink().notice(text); }};
+  SK_TRY_ASSIGN(auto source, open_source(device.storage(), location, device.configuration().source, calls));
+  return bundle::open_bundle(std::move(source));
+}
+
+Result<bundle::VerifiedManifest> verify(Device& device, bundle::Bundle bundle) {
+  device.phase = Phase::verify;
+  SK_TRY_ASSIGN(const auto policy, trust_policy(device.settings));
+  return bundle::verify_bundle(std::move(bundle), policy);
+}
+
+Result<bundle::TrustPolicy> trust_policy(EngineSettings& settings) {
+  auto anchors = settings.storage.read_text(settings.configuration.trust_anchors, kAnchorsMaxBytes);
+  if (!anchors.has_value()) {
+    return std::move(anchors).assume_error().with_code(Errc::config).with_context("trust.anchors");
+  }
+  return bundle::TrustPolicy{.anchors_pem = std::move(anchors).assume_value(),
+                             .origin = settings.configuration.trust_anchors,
+                             .signatures_required = settings.configuration.signatures_required,
+                             .now = settings.host.now()};
+}
+
+Result<bundle::VerifiedManifest> open_and_verify(Device& device, const std::string& location) {
+  SK_TRY_ASSIGN(auto bundle, open_bundle_at(device, location));
+  return verify(device, std::move(bundle));
+}
+
+}  // namespace slotkeeper
