@@ -1,6 +1,7 @@
 // Detached CMS signatures over a manifest: the one door to OpenSSL's CMS and X.509.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -18,11 +19,21 @@ struct SigningIdentity {
   std::vector<std::string> intermediates_pem;
 };
 
+/// A PEM text and the path it came from, for messages.
+struct PemFile {
+  std::string pem;
+  std::string origin;
+};
+
 struct TrustPolicy {
   std::string anchors_pem;  ///< CA certificates, or signer certificates themselves
   std::string origin;       ///< path of the anchors, for messages
   std::uint32_t signatures_required = 1;
-  io::TimeStamp now;
+  io::TimeStamp now = {};
+  /// Revocation lists: then every authority of a chain needs a valid one. Nothing: revocation is not asked for.
+  std::optional<PemFile> revocation_lists = {};
+  /// Names that signers must have, see `names_of`; each counts once. Empty: whoever the anchors vouch for.
+  std::vector<std::string> signers = {};
 };
 
 struct Signer {
@@ -32,13 +43,12 @@ struct Signer {
 };
 
 /// The CMS bytes (DER). Errors: config (key or certificate unusable, they do not belong together, a certificate that
-/// devices would refuse), unsupported algorithm as `config`, not_supported_yet (pkcs11: keys are refused by the
-/// caller).
+/// devices would refuse, an algorithm that they do).
 [[nodiscard]] Result<std::string> sign_manifest(std::string_view manifest, const SigningIdentity& identity);
 
 /// Every signer that is good by the policy; at least `signatures_required` of them.
-/// Errors: signature (malformed CMS, does not match the bytes), untrusted (unknown or expired signer, wrong purpose,
-/// weak algorithm, missing keyUsage), config (anchors unusable).
+/// Errors: signature (malformed CMS, does not match the bytes), untrusted (unknown, revoked or expired signer, wrong
+/// name or purpose, weak algorithm, missing keyUsage, too few of them), config (anchors or lists unusable).
 [[nodiscard]] Result<std::vector<Signer>> verify_manifest_signature(std::string_view manifest, std::string_view cms,
                                                                     const TrustPolicy& policy);
 

@@ -6,6 +6,7 @@
 #include "engine/cli/commands.hpp"
 #include "engine/cli/figures.hpp"
 #include "engine/configuration/toml_document.hpp"
+#include "engine/configuration/trust_policy.hpp"
 
 namespace slotkeeper::cli {
 namespace {
@@ -134,12 +135,8 @@ Result<Anchors> find_anchors(const Surroundings& surroundings, const Arguments& 
       return Anchors{std::nullopt, "there is no " + arguments.config + " that names trust anchors"};
   }
   SK_TRY_ASSIGN(const auto configuration, load_configuration(surroundings.storage, arguments.config));
-  SK_TRY_ASSIGN(auto pem, read_input(surroundings.storage, configuration.trust_anchors, kPemMaxBytes, "trust.anchors"));
-  return Anchors{bundle::TrustPolicy{.anchors_pem = std::move(pem),
-                                     .origin = configuration.trust_anchors,
-                                     .signatures_required = configuration.signatures_required,
-                                     .now = surroundings.host.now()},
-                 "", configuration.source};
+  SK_TRY_ASSIGN(auto policy, load_trust_policy(surroundings.storage, configuration, surroundings.host.now()));
+  return Anchors{std::move(policy), "", configuration.source};
 }
 
 Result<std::unique_ptr<Source>> open_location(const Surroundings& surroundings, const Arguments& arguments,

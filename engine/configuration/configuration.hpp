@@ -27,6 +27,14 @@ struct InstallSettings {
   bool gentle = false;                  ///< one thread, small steps, and pauses that grow while the device is busy
 };
 
+/// `[trust]`: who may update this device.
+struct TrustSettings {
+  std::string anchors;               ///< path
+  std::string crl;                   ///< path; empty: revocation is not asked for
+  std::vector<std::string> signers;  ///< empty: whoever the anchors vouch for
+  std::uint32_t signatures_required = 1;
+};
+
 struct Configuration {
   std::string path;  ///< of the file it came from
 
@@ -51,9 +59,7 @@ struct Configuration {
   std::chrono::milliseconds storm_probe{2000};
   permanent::ClassTable classes;
 
-  std::string trust_anchors;
-  std::string crl;
-  std::uint32_t signatures_required = 1;
+  TrustSettings trust;
 
   std::string health_directory = "/etc/slotkeeper/health.d";
   std::chrono::milliseconds health_timeout{120'000};

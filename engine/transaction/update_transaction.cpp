@@ -1,5 +1,6 @@
 #include "engine/transaction/update_transaction.hpp"
 
+#include "engine/configuration/trust_policy.hpp"
 #include "engine/transaction/steps/check.hpp"
 #include "engine/transaction/steps/compact.hpp"
 #include "engine/transaction/steps/preflight.hpp"
@@ -8,8 +9,6 @@
 
 namespace slotkeeper {
 namespace {
-
-constexpr std::size_t kAnchorsMaxBytes = 1 << 20;
 
 Result<bundle::Bundle> open_bundle_at(Device& device, const std::string& location) {
   device.phase = Phase::open;
@@ -22,7 +21,8 @@ Result<bundle::Bundle> open_bundle_at(Device& device, const std::string& locatio
 
 Result<bundle::VerifiedManifest> verify(Device& device, bundle::Bundle bundle) {
   device.phase = Phase::verify;
-  SK_TRY_ASSIGN(const auto policy, trust_policy(device.settings));
+  SK_TRY_ASSIGN(const auto policy,
+                load_trust_policy(device.storage(), device.configuration(), device.settings.host.now()));
   return bundle::verify_bundle(std::move(bundle), policy);
 }
 
@@ -105,17 +105,6 @@ Result<void> end_watch(Device& device) {
 }
 
 }  // namespace
-
-Result<bundle::TrustPolicy> trust_policy(EngineSettings& settings) {
-  auto anchors = settings.storage.read_text(settings.configuration.trust_anchors, kAnchorsMaxBytes);
-  if (!anchors.has_value()) {
-    return std::move(anchors).assume_error().with_code(Errc::config).with_context("trust.anchors");
-  }
-  return bundle::TrustPolicy{.anchors_pem = std::move(anchors).assume_value(),
-                             .origin = settings.configuration.trust_anchors,
-                             .signatures_required = settings.configuration.signatures_required,
-                             .now = settings.host.now()};
-}
 
 Result<bundle::VerifiedManifest> open_and_verify(Device& device, const std::string& location) {
   SK_TRY_ASSIGN(auto bundle, open_bundle_at(device, location));

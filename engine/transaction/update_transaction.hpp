@@ -19,8 +19,7 @@ struct UpdateRequest {
 /// Errors: those of the steps.
 [[nodiscard]] Result<std::optional<TrialBoot>> update_transaction(Device& device, const UpdateRequest& request);
 
-/// Steps 1 and 2. Errors: those of opening and verifying a bundle; config when the trust anchors cannot be read.
+/// Steps 1 and 2. Errors: those of opening and verifying a bundle; config when the files of `[trust]` cannot be read.
 [[nodiscard]] Result<bundle::VerifiedManifest> open_and_verify(Device& device, const std::string& location);
-[[nodiscard]] Result<bundle::TrustPolicy> trust_policy(EngineSettings& settings);
 
 }  // namespace slotkeeper

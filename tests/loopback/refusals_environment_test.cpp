@@ -146,18 +146,6 @@ INSTANTIATE_TEST_SUITE_P(
     testing::Values(
         Refusal{"QuarantineList", with_command({"quarantine", "list"}), 2, "not-supported-yet", "quarantine", {}},
         Refusal{"QuarantineClear", with_command({"quarantine", "clear"}), 2, "not-supported-yet", "quarantine", {}},
-        Refusal{"RevocationList",
-                with_configuration("[trust]", "[trust]\ncrl = \"/etc/crl.pem\""),
-                2,
-                "not-supported-yet",
-                "crl",
-                {}},
-        Refusal{"TwoSignatures",
-                with_configuration("[trust]", "[trust]\nsignatures-required = 2"),
-                2,
-                "not-supported-yet",
-                "signatures-required",
-                {}},
         Refusal{"EventHook",
                 [](DeviceRig& device) {
                   write_file(device.path("hooks.d/event"), "#!/bin/sh\n", 0755);

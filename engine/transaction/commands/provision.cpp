@@ -1,4 +1,5 @@
 #include "engine/bundle/bundle.hpp"
+#include "engine/configuration/trust_policy.hpp"
 #include "engine/transaction/commands/commands.hpp"
 #include "engine/transaction/update_transaction.hpp"
 #include "partitions/permanent/reserve.hpp"
@@ -27,7 +28,7 @@ Result<SlotBaseline> from_factory(EngineSettings& settings, const Slot& slot, co
                           .notice = [&settings](std::string_view text) { settings.sink.notice(text); }};
   SK_TRY_ASSIGN(auto source, open_source(settings.storage, location, settings.configuration.source, calls));
   SK_TRY_ASSIGN(auto bundle, bundle::open_bundle(std::move(source)));
-  SK_TRY_ASSIGN(const auto policy, trust_policy(settings));
+  SK_TRY_ASSIGN(const auto policy, load_trust_policy(settings.storage, settings.configuration, settings.host.now()));
   SK_TRY_ASSIGN(const auto verified, bundle::verify_bundle(std::move(bundle), policy));
   const bundle::Manifest& manifest = verified.manifest();
   if (manifest.firmware_group) {

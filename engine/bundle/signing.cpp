@@ -1,0 +1,92 @@
+// Makes signatures over a manifest.
+#include <openssl/pem.h>
+#include <openssl/rsa.h>
+
+#include "engine/bundle/cms_form.hpp"
+#include "engine/bundle/signature.hpp"
+#include "engine/bundle/signature_algorithms.hpp"
+
+namespace slotkeeper::bundle {
+namespace {
+
+constexpr unsigned kSignFlags = CMS_BINARY | CMS_DETACHED | CMS_NOSMIMECAP;
+
+Error config_error(const std::string& message) {
+  const std::string why = take_openssl_errors();
+  return make_error(Errc::config, why.empty() ? message : message + " (" + why + ")");
+}
+
+Result<KeyPointer> read_key(const std::string& pem) {
+  const auto bio = memory_bio(pem);
+  // No prompt: a key with a passphrase is an error, not a program that waits.
+  KeyPointer key(PEM_read_bio_PrivateKey(
+      bio.get(), nullptr, [](char*, int, int, void*) { return -1; }, nullptr));
+  if (!key) return config_error("the signing key is not a private key in PEM form without a passphrase");
+  return key;
+}
+
+/// What devices would refuse is not signed in the first place; the clock and the anchors are theirs alone.
+Result<void> check_signer(X509* certificate, EVP_PKEY* key) {
+  const std::string name = "certificate '" + subject_of(certificate) + "'";
+  if (X509_check_private_key(certificate, key) != 1) {
+    return config_error("the signing key does not belong to the " + name);
+  }
+  for (const auto& problem : {key_problem(key), purpose_problem(certificate, Purpose::code_signing),
+                              certificate_signature_problem(certificate)}) {
+    if (!problem.empty()) return config_error(std::string("devices would refuse the ").append(name) + ": " + problem);
+  }
+  return success();
+}
+
+Result<void> add_intermediates(STACK_OF(X509) * all, STACK_OF(X509) * more, int first) {
+  for (int i = first; i < sk_X509_num(more); ++i) {
+    X509* certificate = sk_X509_value(more, i);
+    for (const auto& problem :
+         {key_problem(X509_get0_pubkey(certificate)), authority_problem(certificate, Purpose::code_signing)}) {
+      if (!problem.empty()) {
+        return config_error("devices would refuse the intermediate certificate '" + subject_of(certificate) +
+                            "': " + problem);
+      }
+    }
+    if (X509_add_cert(all, certificate, X509_ADD_FLAG_UP_REF | X509_ADD_FLAG_NO_DUP) != 1) {
+      return config_error("out of memory");
+    }
+  }
+  return success();
+}
+
+Result<void> choose_padding(CMS_SignerInfo* signer) {
+  EVP_PKEY_CTX* parameters = CMS_SignerInfo_get0_pkey_ctx(signer);
+  if (EVP_PKEY_CTX_set_rsa_padding(parameters, RSA_PKCS1_PSS_PADDING) != 1 ||
+      EVP_PKEY_CTX_set_rsa_pss_saltlen(parameters, RSA_PSS_SALTLEN_DIGEST) != 1) {
+    return config_error("the RSA key cannot sign with PSS");
+  }
+  return success();
+}
+
+}  // namespace
+
+Result<std::string> sign_manifest(std::string_view manifest, const SigningIdentity& identity) {
+  SK_TRY_ASSIGN(const auto certificates, read_certificates(identity.certificate_pem, "the signer's certificate file"));
+  X509* certificate = sk_X509_value(certificates.get(), 0);
+  SK_TRY_ASSIGN(const auto key, read_key(identity.key_pem));
+  SK_TRY(check_signer(certificate, key.get()));
+  const CertificatesPointer extra(sk_X509_new_null());
+  SK_TRY(add_intermediates(extra.get(), certificates.get(), 1));
+  for (const auto& pem : identity.intermediates_pem) {
+    SK_TRY_ASSIGN(const auto more, read_certificates(pem, "an intermediate certificate file"));
+    SK_TRY(add_intermediates(extra.get(), more.get(), 0));
+  }
+  const auto content = memory_bio(manifest);
+  const CmsPointer cms(CMS_sign(nullptr, nullptr, extra.get(), content.get(), kSignFlags | CMS_PARTIAL));
+  if (!cms) return config_error("the signature cannot be made");
+  CMS_SignerInfo* signer =
+      CMS_add1_signer(cms.get(), certificate, key.get(), digest_for(key.get()), kSignFlags | CMS_KEY_PARAM);
+  if (signer == nullptr) return config_error("the signature cannot be made");
+  if (is_rsa(key.get())) SK_TRY(choose_padding(signer));
+  // It adds the signing time, too.
+  if (CMS_final(cms.get(), content.get(), nullptr, kSignFlags) != 1) return config_error("signing failed");
+  return print_cms(cms.get());
+}
+
+}  // namespace slotkeeper::bundle
