@@ -2,10 +2,9 @@
 // covers have the one value they can have. So a signature member has no byte that may be turned over unnoticed.
 #include "engine/bundle/cms_form.hpp"
 
-#include <optional>
-
 #include <openssl/err.h>
 
+#include "engine/bundle/der_elements.hpp"
 #include "engine/bundle/signature.hpp"
 
 namespace slotkeeper::bundle {
@@ -13,37 +12,9 @@ namespace {
 
 constexpr int kSignersMax = 16;
 
-/// What is left of the elements of one constructed value.
-struct Elements {
-  const unsigned char* at;
-  const unsigned char* end;
-
-  [[nodiscard]] bool empty() const { return at == end; }
-  /// Steps over the next element and returns its contents.
-  std::optional<Elements> next() {
-    const unsigned char* inside = at;
-    long length = 0;
-    int tag = 0;
-    int kind = 0;
-    if ((ASN1_get_object(&inside, &length, &tag, &kind, end - at) & 0x81) != 0 || length > end - inside) return {};
-    at = inside + length;
-    return Elements{inside, at};
-  }
-  /// Steps over the next element, a number of one byte; -1 when it is none.
-  int next_number() {
-    const auto number = next();
-    return number && number->end - number->at == 1 ? *number->at : -1;
-  }
-};
-
 /// The versions follow from what is inside (RFC 5652, 5.1 and 5.3): 1, and 3 where a signer is named by its key.
 bool versions_fit(CMS_ContentInfo* cms, std::string_view der) {
-  const auto* bytes = reinterpret_cast<const unsigned char*>(der.data());
-  Elements all{bytes, bytes + der.size()};
-  auto content_info = all.next();
-  if (!content_info || !content_info->next()) return false;  // the content's type
-  auto wrapped = content_info->next();
-  auto signed_data = wrapped ? wrapped->next() : std::nullopt;
+  auto signed_data = signed_data_in(der);
   if (!signed_data) return false;
   const int version = signed_data->next_number();
   std::optional<Elements> signers;

@@ -1,8 +1,7 @@
 #include "engine/bundle/signature.hpp"
 
 #include <algorithm>
-#include <array>
-#include <span>
+#include <optional>
 
 #include <openssl/err.h>
 
@@ -10,31 +9,10 @@
 #include "engine/bundle/cms_form.hpp"
 #include "engine/bundle/revocation.hpp"
 #include "engine/bundle/signature_algorithms.hpp"
+#include "engine/bundle/signer_info.hpp"
 
 namespace slotkeeper::bundle {
 namespace {
-
-/// Reads the manifest through the digests that the signatures speak of. The result holds them, and the text at its end.
-Result<BioPointer> digest_content(CMS_ContentInfo* cms, std::string_view text) {
-  BioPointer content = memory_bio(text);
-  BioPointer chain(CMS_dataInit(cms, content.get()));
-  if (!chain) return broken_signature("the signature member is not a detached signature");
-  static_cast<void>(content.release());  // a part of the chain now, and freed with it
-  std::array<char, 4096> buffer{};
-  while (true) {
-    const int got = BIO_read(chain.get(), buffer.data(), static_cast<int>(buffer.size()));
-    if (got <= 0) break;
-  }
-  return chain;
-}
-
-/// Why a signature with these algorithms by this key does not count; empty when it does.
-std::string algorithm_problem_of(CMS_SignerInfo* signer, EVP_PKEY* key) {
-  X509_ALGOR* digest = nullptr;
-  X509_ALGOR* signature = nullptr;
-  CMS_SignerInfo_get0_algs(signer, nullptr, nullptr, &digest, &signature);
-  return algorithm_problem(digest, signature, key);
-}
 
 /// Verifies one signature after another against one policy.
 class Verifier {
@@ -44,7 +22,7 @@ class Verifier {
 
   /// Errors: signature, untrusted. A second signature by the same key or name is untrusted: it is nobody else's.
   Result<Signer> verify(CMS_SignerInfo* signer, BIO* content) {
-    X509* certificate = find_certificate(signer);
+    X509* certificate = find_certificate(signer, {bundled_.get(), rules_.anchors.get()});
     if (certificate == nullptr) return without_certificate();
     EVP_PKEY* key = X509_get0_pubkey(certificate);
     SK_TRY(check_signature(signer, certificate, key, content));
@@ -67,12 +45,7 @@ class Verifier {
     std::string problem = key_problem(key);
     if (problem.empty()) problem = algorithm_problem_of(signer, key);
     if (!is_rsa(key) && EVP_PKEY_get_base_id(key) != EVP_PKEY_EC) return distrusted(certificate, problem);
-    CMS_SignerInfo_set1_signer_cert(signer, certificate);
-    // Without signed attributes a signature could be taken for one over something else.
-    if (CMS_signed_get_attr_count(signer) <= 0) return broken_signature("the signature has no signed attributes");
-    if (CMS_SignerInfo_verify(signer) != 1 || CMS_SignerInfo_verify_content(signer, content) != 1) {
-      return broken_signature("the signature of '" + subject_of(certificate) + "' does not match the manifest");
-    }
+    SK_TRY(check_match(signer, certificate, content));
     if (!problem.empty()) return distrusted(certificate, problem);
     return success();
   }
@@ -82,32 +55,6 @@ class Verifier {
       return broken_signature("the signature does not hold its signer's certificate");
     }
     return make_error(Errc::untrusted, "the signer's certificate is neither in the signature nor in " + policy_.origin);
-  }
-
-  X509* find_certificate(CMS_SignerInfo* signer) const {
-    for (STACK_OF(X509) * stack : {bundled_.get(), rules_.anchors.get()}) {
-      for (int i = 0; stack != nullptr && i < sk_X509_num(stack); ++i) {
-        X509* certificate = sk_X509_value(stack, i);
-        if (CMS_SignerInfo_cert_cmp(signer, certificate) == 0 && is_named_exactly(signer, certificate)) {
-          return certificate;
-        }
-      }
-    }
-    return nullptr;
-  }
-
-  /// OpenSSL compares names without regard to case and blanks.
-  static bool is_named_exactly(CMS_SignerInfo* signer, X509* certificate) {
-    X509_NAME* issuer = nullptr;
-    CMS_SignerInfo_get0_signer_id(signer, nullptr, &issuer, nullptr);
-    if (issuer == nullptr) return true;  // named by its key
-    const unsigned char* named = nullptr;
-    const unsigned char* found = nullptr;
-    std::size_t named_bytes = 0;
-    std::size_t found_bytes = 0;
-    return X509_NAME_get0_der(issuer, &named, &named_bytes) == 1 &&
-           X509_NAME_get0_der(X509_get_issuer_name(certificate), &found, &found_bytes) == 1 &&
-           std::ranges::equal(std::span(named, named_bytes), std::span(found, found_bytes));
   }
 
   /// One person is one signer: neither a key nor, where names are asked for, a name counts twice, as it would for

@@ -46,6 +46,16 @@ struct Signer {
 /// devices would refuse, an algorithm that they do).
 [[nodiscard]] Result<std::string> sign_manifest(std::string_view manifest, const SigningIdentity& identity);
 
+/// `cms` with one more signature beside those in it, which are kept byte for byte. Errors: as sign_manifest; config
+/// (this key has signed already, more signatures than a device reads); signature (`cms` is malformed, or a signature in
+/// it does not match the bytes: nobody should sign what somebody else did not).
+[[nodiscard]] Result<std::string> add_signature(std::string_view manifest, std::string_view cms,
+                                                const SigningIdentity& identity);
+
+/// The subjects of all who signed, after a look at whether the signatures match the bytes; who may is not looked at.
+/// Errors: signature (malformed, a signature that does not match or lacks its certificate).
+[[nodiscard]] Result<std::vector<std::string>> check_signatures_match(std::string_view manifest, std::string_view cms);
+
 /// Every signer that is good by the policy; at least `signatures_required` of them.
 /// Errors: signature (malformed CMS, does not match the bytes), untrusted (unknown, revoked or expired signer, wrong
 /// name or purpose, weak algorithm, missing keyUsage, too few of them), config (anchors or lists unusable).

@@ -1,10 +1,11 @@
-// Makes signatures over a manifest.
+// Makes signatures over a manifest: the first one, and one more beside others.
 #include <openssl/pem.h>
 #include <openssl/rsa.h>
 
 #include "engine/bundle/cms_form.hpp"
 #include "engine/bundle/signature.hpp"
 #include "engine/bundle/signature_algorithms.hpp"
+#include "engine/bundle/signer_info.hpp"
 
 namespace slotkeeper::bundle {
 namespace {
@@ -64,6 +65,17 @@ Result<void> choose_padding(CMS_SignerInfo* signer) {
   return success();
 }
 
+/// Whether the key of the certificate is that of a signature in `cms`.
+bool has_signed(CMS_ContentInfo* cms, const X509* certificate) {
+  const CertificatesPointer bundled(CMS_get1_certs(cms));
+  STACK_OF(CMS_SignerInfo)* signers = CMS_get0_SignerInfos(cms);
+  for (int i = 0; i < sk_CMS_SignerInfo_num(signers); ++i) {
+    const X509* other = find_certificate(sk_CMS_SignerInfo_value(signers, i), {bundled.get()});
+    if (other != nullptr && EVP_PKEY_eq(X509_get0_pubkey(other), X509_get0_pubkey(certificate)) == 1) return true;
+  }
+  return false;
+}
+
 }  // namespace
 
 Result<std::string> sign_manifest(std::string_view manifest, const SigningIdentity& identity) {
@@ -87,6 +99,20 @@ Result<std::string> sign_manifest(std::string_view manifest, const SigningIdenti
   // It adds the signing time, too.
   if (CMS_final(cms.get(), content.get(), nullptr, kSignFlags) != 1) return config_error("signing failed");
   return print_cms(cms.get());
+}
+
+Result<std::string> add_signature(std::string_view manifest, std::string_view cms_der,
+                                  const SigningIdentity& identity) {
+  SK_TRY(check_signatures_match(manifest, cms_der));
+  SK_TRY_ASSIGN(const auto cms, parse_cms(cms_der));
+  SK_TRY_ASSIGN(const auto certificates, read_certificates(identity.certificate_pem, "the signer's certificate file"));
+  const X509* certificate = sk_X509_value(certificates.get(), 0);
+  // A device counts it once, so a second signature would only look like more.
+  if (has_signed(cms.get(), certificate)) {
+    return make_error(Errc::config, "the key of '" + subject_of(certificate) + "' has signed this bundle already");
+  }
+  SK_TRY_ASSIGN(const auto one_more, sign_manifest(manifest, identity));
+  return merge_cms(cms_der, one_more);
 }
 
 }  // namespace slotkeeper::bundle

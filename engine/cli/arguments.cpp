@@ -19,6 +19,8 @@ constexpr std::array kCommands = {
     Row{"bundle create", Command::bundle_create},
     Row{"bundle info", Command::bundle_info},
     Row{"bundle extract", Command::bundle_extract},
+    Row{"bundle sign", Command::bundle_sign},
+    Row{"bundle resign", Command::bundle_resign},
     Row{"provision", Command::provision},
     Row{"preflight", Command::preflight},
     Row{"compact", Command::compact},
@@ -47,7 +49,9 @@ struct RawValues {
   std::string booted_slot;
   std::string slot;
   std::string mark;
+  std::string trust;
   std::string factory;
+  bool append = false;  ///< has to be given and says nothing more: without it the command would read like `resign`
   std::string quarantine_id;
 };
 
@@ -115,9 +119,7 @@ class Parser {
     CLI::App* bundle = group("bundle");
     CLI::App* create = command(*bundle, "bundle", "create");
     option(*create, "--manifest", arguments_.manifest)->required();
-    option(*create, "--cert", arguments_.certificate)->required();
-    option(*create, "--key", arguments_.key)->required();
-    create->add_option("--intermediate", arguments_.intermediates)->allow_extra_args(false);
+    add_identity(*create);
     option(*create, "--output", arguments_.output)->required();
     CLI::App* info = command(*bundle, "bundle", "info");
     option(*info, "BUNDLE", arguments_.bundle)->required();
@@ -125,6 +127,23 @@ class Parser {
     option(*extract, "BUNDLE", arguments_.bundle)->required();
     option(*extract, "VOLUME", arguments_.volume)->required();
     option(*extract, "FILE", arguments_.file)->required();
+    CLI::App* sign = command(*bundle, "bundle", "sign");
+    flag(*sign, "--append", raw_.append)->required();
+    CLI::App* resign = command(*bundle, "bundle", "resign");
+    flag(*resign, "--unverified", arguments_.unverified);
+    for (CLI::App* each : {sign, resign}) {
+      add_identity(*each);
+      option(*each, "--trust", raw_.trust);
+      option(*each, "--output", arguments_.output);
+      option(*each, "BUNDLE", arguments_.bundle)->required();
+    }
+    resign->get_option("--trust")->excludes("--unverified");
+  }
+
+  void add_identity(CLI::App& app) {
+    option(app, "--cert", arguments_.certificate)->required();
+    option(app, "--key", arguments_.key)->required();
+    app.add_option("--intermediate", arguments_.intermediates)->allow_extra_args(false);
   }
 
   void add_quarantine_commands() {
@@ -165,6 +184,7 @@ class Parser {
         return usage(arguments_.name, "--booted-slot must be A or B, not \"" + raw_.booted_slot + "\"");
     }
     if (arguments_.config.empty()) return usage(arguments_.name, "--config must not be empty");
+    if (!raw_.trust.empty()) arguments_.trust = raw_.trust;
     if (!raw_.factory.empty()) arguments_.factory = raw_.factory;
     if (!raw_.quarantine_id.empty()) arguments_.quarantine_id = raw_.quarantine_id;
     if (arguments_.command == Command::mark) return check_mark();

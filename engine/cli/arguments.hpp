@@ -16,6 +16,8 @@ enum class Command : std::uint8_t {
   bundle_create,
   bundle_info,
   bundle_extract,
+  bundle_sign,
+  bundle_resign,
   provision,
   preflight,
   compact,
@@ -54,6 +56,8 @@ struct Arguments {
   std::string key;
   std::vector<std::string> intermediates;
   std::string output;
+  std::optional<std::string> trust;
+  bool unverified = false;
   std::optional<std::string> factory;
   std::optional<std::string> quarantine_id;
   bool force = false;

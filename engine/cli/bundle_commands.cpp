@@ -3,46 +3,13 @@
 
 #include "engine/bundle/bundle.hpp"
 #include "engine/bundle/bundle_writer.hpp"
-#include "engine/cli/commands.hpp"
+#include "engine/bundle/temporary_file.hpp"
+#include "engine/cli/bundle_inputs.hpp"
 #include "engine/cli/figures.hpp"
 #include "engine/configuration/toml_document.hpp"
-#include "engine/configuration/trust_policy.hpp"
 
 namespace slotkeeper::cli {
 namespace {
-
-constexpr std::size_t kPemMaxBytes = 1 << 20;
-
-struct PathParts {
-  std::string directory;
-  std::string name;
-};
-
-PathParts split(const std::string& path) {
-  const std::size_t slash = path.rfind('/');
-  if (slash == std::string::npos) return {".", path};
-  return {slash == 0 ? "/" : path.substr(0, slash), path.substr(slash + 1)};
-}
-
-Result<std::string> read_input(io::Storage& storage, const std::string& path, std::size_t limit_bytes,
-                               std::string_view option) {
-  auto text = storage.read_text(path, limit_bytes);
-  if (text.has_error()) return std::move(text).assume_error().with_code(Errc::config).with_context(option);
-  return text;
-}
-
-Result<bundle::SigningIdentity> read_identity(io::Storage& storage, const Arguments& arguments) {
-  if (arguments.key.starts_with("pkcs11:"))
-    return make_error(Errc::not_supported_yet, "--key: a pkcs11: key is not supported yet by this version");
-  bundle::SigningIdentity identity;
-  SK_TRY_ASSIGN(identity.certificate_pem, read_input(storage, arguments.certificate, kPemMaxBytes, "--cert"));
-  SK_TRY_ASSIGN(identity.key_pem, read_input(storage, arguments.key, kPemMaxBytes, "--key"));
-  for (const std::string& path : arguments.intermediates) {
-    SK_TRY_ASSIGN(auto pem, read_input(storage, path, kPemMaxBytes, "--intermediate"));
-    identity.intermediates_pem.push_back(std::move(pem));
-  }
-  return identity;
-}
 
 bundle::Manifest describe(const ManifestSource& source) {
   bundle::Manifest manifest;
@@ -108,7 +75,7 @@ Result<CommandResult> create(const Surroundings& surroundings, const Arguments& 
   bundle::CreateRequest request;
   SK_TRY_ASSIGN(request.identity, read_identity(storage, arguments));
   request.description = describe(source);
-  const std::string directory = split(arguments.manifest).directory;
+  const std::string directory = bundle::place_of(arguments.manifest).folder;
   for (const ManifestSource::Image& image : source.images)
     request.images.push_back(
         {.volume = image.volume, .path = image.file.starts_with('/') ? image.file : directory + "/" + image.file});
@@ -119,32 +86,6 @@ Result<CommandResult> create(const Surroundings& surroundings, const Arguments& 
   result.lines = {arguments.output + " is complete: version " + created.manifest.version + ", " +
                   format_bytes(created.size_bytes)};
   return result;
-}
-
-struct Anchors {
-  std::optional<bundle::TrustPolicy> policy;
-  std::string reason;  ///< why there are none
-  SourceSettings source = {};
-};
-
-// On a machine that is no device there is no configuration, and so nobody to trust.
-Result<Anchors> find_anchors(const Surroundings& surroundings, const Arguments& arguments) {
-  if (arguments.config == Arguments{}.config) {
-    const auto status = surroundings.storage.status_of(arguments.config);
-    if (status.has_error() && status.assume_error().os_errno == ENOENT)
-      return Anchors{std::nullopt, "there is no " + arguments.config + " that names trust anchors"};
-  }
-  SK_TRY_ASSIGN(const auto configuration, load_configuration(surroundings.storage, arguments.config));
-  SK_TRY_ASSIGN(auto policy, load_trust_policy(surroundings.storage, configuration, surroundings.host.now()));
-  return Anchors{std::move(policy), "", configuration.source};
-}
-
-Result<std::unique_ptr<Source>> open_location(const Surroundings& surroundings, const Arguments& arguments,
-                                              const Anchors& anchors) {
-  Reporter& reporter = surroundings.reporter;
-  const SourceCalls calls{.check_cancelled = [&reporter] { return reporter.check_cancelled(); },
-                          .notice = [&reporter](std::string_view text) { reporter.notice(text); }};
-  return open_source(surroundings.storage, arguments.bundle, anchors.source, calls);
 }
 
 Result<CommandResult> show(const Surroundings& surroundings, const Arguments& arguments) {
@@ -227,9 +168,9 @@ Result<CommandResult> extract(const Surroundings& surroundings, const Arguments&
   SK_TRY_ASSIGN(const auto manifest, bundle::verify_bundle(std::move(opened), *anchors.policy));
   SK_TRY_ASSIGN(const std::size_t image, find_image(manifest.manifest(), arguments.volume));
 
-  const PathParts output = split(arguments.file);
+  const bundle::FilePlace output = bundle::place_of(arguments.file);
   const std::string partial = "." + output.name + ".slotkeeper-partial";
-  SK_TRY_ASSIGN(const auto directory, open_output_directory(surroundings.storage, output.directory));
+  SK_TRY_ASSIGN(const auto directory, open_output_directory(surroundings.storage, output.folder));
   if (output.name.empty() || directory->status_of(output.name).has_value())
     return make_error(Errc::usage, arguments.file + " exists already");
   auto stale = directory->remove_file(partial);  // of an extract that was killed
@@ -254,11 +195,6 @@ Result<CommandResult> extract(const Surroundings& surroundings, const Arguments&
   result.lines = {arguments.file + " holds the image of volume " + facts.volume + ", " +
                   format_bytes(facts.plain_bytes) + ", verified"};
   return result;
-}
-
-CommandResult unwrap(Result<CommandResult> result) {
-  if (result.has_error()) return failed_command(std::move(result).assume_error());
-  return std::move(result).assume_value();
 }
 
 }  // namespace

@@ -39,6 +39,8 @@ CommandResult run_on_engine(Engine& engine, const Arguments& arguments) {
     case Command::bundle_create:
     case Command::bundle_info:
     case Command::bundle_extract:
+    case Command::bundle_sign:
+    case Command::bundle_resign:
     case Command::quarantine_list:
     case Command::quarantine_clear:
     case Command::help:
@@ -58,6 +60,9 @@ CommandResult run_command(const Surroundings& surroundings, const Arguments& arg
       return show_bundle(surroundings, arguments);
     case Command::bundle_extract:
       return extract_image(surroundings, arguments);
+    case Command::bundle_sign:
+    case Command::bundle_resign:
+      return sign_bundle(surroundings, arguments);
     case Command::quarantine_list:
     case Command::quarantine_clear:
       return failed_command(

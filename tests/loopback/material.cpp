@@ -53,6 +53,8 @@ std::string name_of(Signer signer) {
       return "brainpool";
     case Signer::second:
       return "p384";
+    case Signer::renewed:
+      return "p256-renewed";
     case Signer::revoked:
       return "revoked";
   }

@@ -27,7 +27,8 @@ enum class Signer {
   explicit_curve,
   sha1_certificate,
   below_intermediate,
-  second,  ///< as good as `good`
+  second,   ///< as good as `good`
+  renewed,  ///< of the name of `good`, with another key
   revoked,
 };
 

@@ -6,6 +6,25 @@
 namespace slotkeeper::test {
 namespace {
 
+/// One more signature beside those in the bundle, by the openssl program.
+void sign_also(BundleFile& bundle, Signer signer) {
+  const TemporaryDirectory folder;
+  write_file(folder / "manifest", bundle.member("manifest.json").data);
+  write_file(folder / "one", bundle.member("manifest.cms").data);
+  std::vector<std::string> command = {"openssl",  "cms",
+                                      "-resign",  "-binary",
+                                      "-inform",  "DER",
+                                      "-in",      folder / "one",
+                                      "-md",      "sha256",
+                                      "-signer",  Material::get().certificate(signer),
+                                      "-inkey",   Material::get().key(signer),
+                                      "-outform", "DER",
+                                      "-out",     folder / "two"};
+  if (signer == Signer::good) command.emplace_back("-nocerts");  // it is there already
+  run_tool(command);
+  bundle.replace("manifest.cms", contents_of(folder / "two"));
+}
+
 INSTANTIATE_TEST_SUITE_P(
     Trust, Refuses,
     testing::Values(
@@ -42,6 +61,33 @@ INSTANTIATE_TEST_SUITE_P(
                 "bad.crl holds something that is not a revocation list",
                 {}},
         Refusal{"ListOfCertificates", with_trust("crl = \"$ca.pem\""), 2, "config", "holds no revocation list", {}},
+        Refusal{"TooFewSignatures",
+                with_trust("signatures-required = 2"),
+                4,
+                "untrusted",
+                "the bundle has 1 good signature, 2 are required",
+                {}},
+        Refusal{"SameKeyTwice",
+                with_trust("signatures-required = 2",
+                           with_bundle([](BundleFile& bundle) { sign_also(bundle, Signer::good); })),
+                4,
+                "untrusted",
+                "1 good signature, 2 are required.*has signed more than once",
+                {}},
+        Refusal{"SecondSignatureOfAStranger",
+                with_trust("signatures-required = 2",
+                           with_bundle([](BundleFile& bundle) { sign_also(bundle, Signer::unknown); })),
+                4,
+                "untrusted",
+                "1 good signature, 2 are required.*other-ca' is unknown",
+                {}},
+        Refusal{"TwoSignaturesOfOneName",
+                with_trust("signatures-required = 2\nsigners = [\"Slotkeeper test p256\", \"Slotkeeper test p384\"]",
+                           with_bundle([](BundleFile& bundle) { sign_also(bundle, Signer::renewed); })),
+                4,
+                "untrusted",
+                "'Slotkeeper test p256' has signed more than once",
+                {}},
         Refusal{"SignerOfAnotherName",
                 with_trust("signers = [\"Slotkeeper test p384\", \"release@vendor.example\"]"),
                 4,
@@ -56,6 +102,41 @@ TEST(RefusesTrust, ButTakesWhatTheSettingsAskFor) {
   DeviceRig device;
   const auto arguments = with_trust("crl = \"$ca.crl\"\nsigners = [\"Slotkeeper test p256\"]")(device);
   EXPECT_EQ(device.run(arguments).outcome(), "armed");
+}
+
+/// Two people sign one after the other, each with an own key.
+TEST(RefusesTrust, ButTakesABundleThatAsManySigned) {
+  if (!may_mount()) GTEST_SKIP() << "loop devices and mounts need root";
+  DeviceRig device;
+  const Material& material = Material::get();
+  const auto arguments = with_trust("signatures-required = 2", with_bundle([](BundleFile&) {}))(device);
+  EXPECT_EQ(device.run(arguments).code(), "untrusted");
+  const Answer signed_twice =
+      device.run({"bundle", "sign", "--append", "--cert", material.certificate(Signer::second), "--key",
+                  material.key(Signer::second), "--trust", material.anchors(), arguments.back()});
+  EXPECT_EQ(signed_twice.text("signers"), R"(["CN=Slotkeeper test p256","CN=Slotkeeper test p384"])")
+      << signed_twice.story();
+  EXPECT_EQ(device.run({"bundle", "info", arguments.back()}).text("trusted"), "true");
+  EXPECT_EQ(device.run(arguments).outcome(), "armed");
+}
+
+/// The signer's authority is no longer trusted: the bundle is signed anew, and only after a look at who signed it.
+TEST(RefusesTrust, ButTakesABundleThatWasSignedAnew) {
+  if (!may_mount()) GTEST_SKIP() << "loop devices and mounts need root";
+  DeviceRig device;
+  const Material& material = Material::get();
+  const auto install = with_bundle([](BundleFile& bundle) { bundle.sign(Signer::unknown); })(device);
+  const std::vector<std::string> resign = {
+      "bundle",      "resign", "--cert", material.certificate(Signer::good), "--key", material.key(Signer::good),
+      install.back()};
+  const std::string before = contents_of(install.back());
+  // The device's own configuration does not know who signed it.
+  expect_refusal(device.run(resign), 4, "untrusted", "other-ca' is unknown");
+  EXPECT_TRUE(contents_of(install.back()) == before);
+  std::vector<std::string> with_anchor = resign;
+  with_anchor.insert(with_anchor.end(), {"--trust", material.key_file("other-ca.pem")});
+  EXPECT_EQ(device.run(with_anchor).outcome(), "ok");
+  EXPECT_EQ(device.run(install).outcome(), "armed");
 }
 
 /// Key rotation: a device that got the new authority beside the old one takes bundles of both.
