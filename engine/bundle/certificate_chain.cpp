@@ -29,9 +29,11 @@ std::string describe_problem(X509_STORE_CTX* context, const ChainRules& rules) {
     case X509_V_ERR_CERT_SIGNATURE_FAILURE:
       return "it was not signed by the " + issuer + " that is trusted here, or changed afterwards" + trusting;
     case X509_V_ERR_CERT_HAS_EXPIRED:
-      return "it expired on " + text_of_time(X509_get0_notAfter(at)) + trusting;
+      return "it expired on " + text_of_time(X509_get0_notAfter(at)) +
+             (rules.is_judged_later ? ", before the signature was made" : "") + trusting;
     case X509_V_ERR_CERT_NOT_YET_VALID:
-      return "it is valid only from " + text_of_time(X509_get0_notBefore(at)) + "; check the device's clock" + trusting;
+      return "it is valid only from " + text_of_time(X509_get0_notBefore(at)) +
+             (rules.is_judged_later ? ", after the signature was made" : "; check the device's clock") + trusting;
     case X509_V_ERR_UNABLE_TO_GET_CRL:
       return "its issuer " + issuer + " has no revocation list here, which this device asks for" + revoking;
     case X509_V_ERR_CRL_HAS_EXPIRED:
@@ -96,6 +98,13 @@ Result<void> check_links(STACK_OF(X509) * chain, const ChainRules& rules) {
   return success();
 }
 
+}  // namespace
+
+Error distrusted(const X509* certificate, const std::string& why) {
+  ERR_clear_error();
+  return make_error(Errc::untrusted, "certificate '" + subject_of(certificate) + "': " + why);
+}
+
 Result<StorePointer> make_store(const ChainRules& rules) {
   StorePointer store(X509_STORE_new());
   for (int i = 0; i < sk_X509_num(rules.anchors.get()); ++i) {
@@ -109,13 +118,6 @@ Result<StorePointer> make_store(const ChainRules& rules) {
     }
   }
   return store;
-}
-
-}  // namespace
-
-Error distrusted(const X509* certificate, const std::string& why) {
-  ERR_clear_error();
-  return make_error(Errc::untrusted, "certificate '" + subject_of(certificate) + "': " + why);
 }
 
 Result<void> check_chain(X509* certificate, STACK_OF(X509) * more, const ChainRules& rules, std::time_t moment) {

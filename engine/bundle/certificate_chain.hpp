@@ -18,6 +18,9 @@ struct ChainRules {
   bool is_judged_later = false;
 };
 
+/// Anchors and lists in OpenSSL's form. Errors: config (one of them cannot be used).
+[[nodiscard]] Result<StorePointer> make_store(const ChainRules& rules);
+
 /// `untrusted`, with the certificate's name in front.
 [[nodiscard]] Error distrusted(const X509* certificate, const std::string& why);
 

@@ -37,6 +37,8 @@ ExtendedUsage extended_usage(Purpose purpose) {
   switch (purpose) {
     case Purpose::code_signing:
       return {XKU_CODE_SIGN, "codeSigning"};
+    case Purpose::time_stamping:
+      return {XKU_TIMESTAMP, "timeStamping"};
   }
   return {0, ""};
 }

@@ -68,7 +68,7 @@ using StoreContextPointer = std::unique_ptr<X509_STORE_CTX, FreeBy<X509_STORE_CT
 [[nodiscard]] std::string key_problem(EVP_PKEY* key);
 
 /// What the certificate at the lower end of a chain is for.
-enum class Purpose : std::uint8_t { code_signing };
+enum class Purpose : std::uint8_t { code_signing, time_stamping };
 
 /// Why a certificate may not sign for this purpose; empty when it may.
 [[nodiscard]] std::string purpose_problem(X509* certificate, Purpose purpose);

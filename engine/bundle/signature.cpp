@@ -10,6 +10,7 @@
 #include "engine/bundle/revocation.hpp"
 #include "engine/bundle/signature_algorithms.hpp"
 #include "engine/bundle/signer_info.hpp"
+#include "engine/bundle/time_stamp.hpp"
 
 namespace slotkeeper::bundle {
 namespace {
@@ -17,8 +18,11 @@ namespace {
 /// Verifies one signature after another against one policy.
 class Verifier {
  public:
-  Verifier(const TrustPolicy& policy, ChainRules rules, CertificatesPointer bundled)
-      : policy_(policy), rules_(std::move(rules)), bundled_(std::move(bundled)) {}
+  Verifier(const TrustPolicy& policy, ChainRules rules, ChainRules time_stamp_rules, CertificatesPointer bundled)
+      : policy_(policy),
+        rules_(std::move(rules)),
+        time_stamp_rules_(std::move(time_stamp_rules)),
+        bundled_(std::move(bundled)) {}
 
   /// Errors: signature, untrusted. A second signature by the same key or name is untrusted: it is nobody else's.
   Result<Signer> verify(CMS_SignerInfo* signer, BIO* content) {
@@ -26,14 +30,16 @@ class Verifier {
     if (certificate == nullptr) return without_certificate();
     EVP_PKEY* key = X509_get0_pubkey(certificate);
     SK_TRY(check_signature(signer, certificate, key, content));
-    SK_TRY(check_chain(certificate, bundled_.get(), rules_, static_cast<std::time_t>(policy_.now.seconds)));
+    SK_TRY_ASSIGN(const auto moment, moment_of(signer, certificate));
+    SK_TRY(check_chain(certificate, bundled_.get(), rules_, moment));
     if (const auto problem = purpose_problem(certificate, rules_.purpose); !problem.empty()) {
       return distrusted(certificate, problem);
     }
     SK_TRY(count_once(certificate, key));
     return Signer{.subject = subject_of(certificate),
                   .algorithm = describe_key(key),
-                  .not_after = text_of_time(X509_get0_notAfter(certificate))};
+                  .not_after = text_of_time(X509_get0_notAfter(certificate)),
+                  .judged_at = {.seconds = moment, .nanoseconds = 0}};
   }
 
  private:
@@ -55,6 +61,18 @@ class Verifier {
       return broken_signature("the signature does not hold its signer's certificate");
     }
     return make_error(Errc::untrusted, "the signer's certificate is neither in the signature nor in " + policy_.origin);
+  }
+
+  Result<std::time_t> moment_of(CMS_SignerInfo* signer, const X509* certificate) const {
+    switch (policy_.judged_at) {
+      case JudgedAt::signing_time:
+        return signing_time(signer, certificate);
+      case JudgedAt::time_stamp:
+        return stamped_time(signer, certificate, time_stamp_rules_);
+      case JudgedAt::clock:
+        break;
+    }
+    return static_cast<std::time_t>(policy_.now.seconds);
   }
 
   /// One person is one signer: neither a key nor, where names are asked for, a name counts twice, as it would for
@@ -80,15 +98,19 @@ class Verifier {
 
   const TrustPolicy& policy_;
   ChainRules rules_;
+  ChainRules time_stamp_rules_;
   CertificatesPointer bundled_;
   std::vector<EVP_PKEY*> counted_keys_;  ///< of the good signatures; they belong to the certificates above
   std::vector<std::string> counted_names_;
 };
 
-Result<ChainRules> rules_of(const TrustPolicy& policy) {
+Result<ChainRules> rules_for(Purpose purpose, const std::string& anchors_pem, const std::string& origin,
+                             const TrustPolicy& policy) {
   ChainRules rules;
-  rules.anchors_origin = policy.origin;
-  SK_TRY_ASSIGN(rules.anchors, read_certificates(policy.anchors_pem, policy.origin));
+  rules.purpose = purpose;
+  rules.anchors_origin = origin;
+  rules.is_judged_later = policy.judged_at != JudgedAt::clock;
+  SK_TRY_ASSIGN(rules.anchors, read_certificates(anchors_pem, origin));
   if (policy.revocation_lists) {
     rules.lists_origin = policy.revocation_lists->origin;
     SK_TRY_ASSIGN(rules.lists, read_revocation_lists(policy.revocation_lists->pem, rules.lists_origin));
@@ -108,10 +130,16 @@ Error too_few(std::size_t good, const TrustPolicy& policy, std::optional<Error> 
 
 Result<std::vector<Signer>> verify_manifest_signature(std::string_view manifest, std::string_view cms_der,
                                                       const TrustPolicy& policy) {
-  SK_TRY_ASSIGN(auto rules, rules_of(policy));
+  SK_TRY_ASSIGN(auto rules, rules_for(Purpose::code_signing, policy.anchors_pem, policy.origin, policy));
+  ChainRules stamp_rules;
+  if (policy.judged_at == JudgedAt::time_stamp) {
+    const PemFile none{.pem = "", .origin = "trust.timestamp-anchors"};
+    const PemFile& anchors = policy.time_stamp_anchors ? *policy.time_stamp_anchors : none;
+    SK_TRY_ASSIGN(stamp_rules, rules_for(Purpose::time_stamping, anchors.pem, anchors.origin, policy));
+  }
   SK_TRY_ASSIGN(const auto cms, parse_cms(cms_der));
   SK_TRY_ASSIGN(const auto digested, digest_content(cms.get(), manifest));
-  Verifier verifier(policy, std::move(rules), CertificatesPointer(CMS_get1_certs(cms.get())));
+  Verifier verifier(policy, std::move(rules), std::move(stamp_rules), CertificatesPointer(CMS_get1_certs(cms.get())));
   std::vector<Signer> good;
   std::optional<Error> first_problem;
   STACK_OF(CMS_SignerInfo)* signers = CMS_get0_SignerInfos(cms.get());

@@ -25,6 +25,13 @@ struct PemFile {
   std::string origin;
 };
 
+/// The moment at which the certificates of a signature have to be valid.
+enum class JudgedAt : std::uint8_t {
+  clock,         ///< now, by the device's clock
+  signing_time,  ///< when the signer says that it signed
+  time_stamp,    ///< when an authority saw the signature (RFC 3161)
+};
+
 struct TrustPolicy {
   std::string anchors_pem;  ///< CA certificates, or signer certificates themselves
   std::string origin;       ///< path of the anchors, for messages
@@ -34,12 +41,15 @@ struct TrustPolicy {
   std::optional<PemFile> revocation_lists = {};
   /// Names that signers must have, see `names_of`; each counts once. Empty: whoever the anchors vouch for.
   std::vector<std::string> signers = {};
+  JudgedAt judged_at = JudgedAt::clock;
+  std::optional<PemFile> time_stamp_anchors = {};  ///< with JudgedAt::time_stamp
 };
 
 struct Signer {
   std::string subject;  ///< RFC 2253
   std::string algorithm;
   std::string not_after;
+  io::TimeStamp judged_at = {};
 };
 
 /// The CMS bytes (DER). Errors: config (key or certificate unusable, they do not belong together, a certificate that
@@ -55,6 +65,14 @@ struct Signer {
 /// The subjects of all who signed, after a look at whether the signatures match the bytes; who may is not looked at.
 /// Errors: signature (malformed, a signature that does not match or lacks its certificate).
 [[nodiscard]] Result<std::vector<std::string>> check_signatures_match(std::string_view manifest, std::string_view cms);
+
+/// A request (RFC 3161, DER) for a time stamp over the first signature that has none; nothing when all have one.
+/// Errors: signature, config.
+[[nodiscard]] Result<std::optional<std::string>> time_stamp_request(std::string_view cms);
+
+/// `cms` with the answer of the authority beside the signature that it is for. Who the authority is, is not looked at.
+/// Errors: signature; config (no answer, a refusal, for none of the signatures, for one that has a time stamp already).
+[[nodiscard]] Result<std::string> add_time_stamp(std::string_view cms, std::string_view response);
 
 /// Every signer that is good by the policy; at least `signatures_required` of them.
 /// Errors: signature (malformed CMS, does not match the bytes), untrusted (unknown, revoked or expired signer, wrong

@@ -21,6 +21,7 @@ constexpr std::array kCommands = {
     Row{"bundle extract", Command::bundle_extract},
     Row{"bundle sign", Command::bundle_sign},
     Row{"bundle resign", Command::bundle_resign},
+    Row{"bundle timestamp", Command::bundle_timestamp},
     Row{"provision", Command::provision},
     Row{"preflight", Command::preflight},
     Row{"compact", Command::compact},
@@ -138,6 +139,11 @@ class Parser {
       option(*each, "BUNDLE", arguments_.bundle)->required();
     }
     resign->get_option("--trust")->excludes("--unverified");
+    CLI::App* timestamp = command(*bundle, "bundle", "timestamp");
+    CLI::Option* request = option(*timestamp, "--request", arguments_.request);
+    CLI::Option* response = option(*timestamp, "--response", arguments_.response)->excludes(request);
+    option(*timestamp, "--output", arguments_.output)->needs(response);
+    option(*timestamp, "BUNDLE", arguments_.bundle)->required();
   }
 
   void add_identity(CLI::App& app) {
@@ -188,7 +194,10 @@ class Parser {
     if (!raw_.factory.empty()) arguments_.factory = raw_.factory;
     if (!raw_.quarantine_id.empty()) arguments_.quarantine_id = raw_.quarantine_id;
     if (arguments_.command == Command::mark) return check_mark();
-    return check_not_empty();
+    SK_TRY(check_not_empty());
+    if (arguments_.command == Command::bundle_timestamp && arguments_.request.empty() && arguments_.response.empty())
+      return usage(arguments_.name, "--request or --response must be given");
+    return success();
   }
 
   Result<void> check_mark() {

@@ -18,6 +18,7 @@ enum class Command : std::uint8_t {
   bundle_extract,
   bundle_sign,
   bundle_resign,
+  bundle_timestamp,
   provision,
   preflight,
   compact,
@@ -58,6 +59,8 @@ struct Arguments {
   std::string output;
   std::optional<std::string> trust;
   bool unverified = false;
+  std::string request;   ///< of a time stamp: the file to write
+  std::string response;  ///< or the one to read
   std::optional<std::string> factory;
   std::optional<std::string> quarantine_id;
   bool force = false;

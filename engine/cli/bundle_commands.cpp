@@ -7,6 +7,7 @@
 #include "engine/cli/bundle_inputs.hpp"
 #include "engine/cli/figures.hpp"
 #include "engine/configuration/toml_document.hpp"
+#include "engine/transaction/record.hpp"
 
 namespace slotkeeper::cli {
 namespace {
@@ -105,7 +106,8 @@ Result<CommandResult> show(const Surroundings& surroundings, const Arguments& ar
       for (const bundle::Signer& signer : verified.assume_value().signers())
         signers.emplace_back(JsonObject{{"subject", escape_bytes(signer.subject)},
                                         {"algorithm", escape_bytes(signer.algorithm)},
-                                        {"not_after", escape_bytes(signer.not_after)}});
+                                        {"not_after", escape_bytes(signer.not_after)},
+                                        {"judged_at", rfc3339(signer.judged_at)}});
     } else {
       const Error& error = verified.assume_error();
       // Whatever else is wrong is no question of trust.

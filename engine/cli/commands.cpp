@@ -41,6 +41,7 @@ CommandResult run_on_engine(Engine& engine, const Arguments& arguments) {
     case Command::bundle_extract:
     case Command::bundle_sign:
     case Command::bundle_resign:
+    case Command::bundle_timestamp:
     case Command::quarantine_list:
     case Command::quarantine_clear:
     case Command::help:
@@ -63,6 +64,8 @@ CommandResult run_command(const Surroundings& surroundings, const Arguments& arg
     case Command::bundle_sign:
     case Command::bundle_resign:
       return sign_bundle(surroundings, arguments);
+    case Command::bundle_timestamp:
+      return time_stamp_bundle(surroundings, arguments);
     case Command::quarantine_list:
     case Command::quarantine_clear:
       return failed_command(

@@ -25,5 +25,6 @@ struct Surroundings {
 
 // signing_commands.cpp
 [[nodiscard]] CommandResult sign_bundle(const Surroundings& surroundings, const Arguments& arguments);  // and resign
+[[nodiscard]] CommandResult time_stamp_bundle(const Surroundings& surroundings, const Arguments& arguments);
 
 }  // namespace slotkeeper::cli

@@ -68,6 +68,19 @@ booted slot holds.
   --intermediate PEM  certificate between signer and anchor; may be repeated
   --output FILE       the bundle to write; must not exist
 )"},
+    HelpTopic{"bundle timestamp",
+              "--request FILE BUNDLE\n       slotkeeper bundle timestamp --response FILE [--output FILE] BUNDLE",
+              "have it stamped when a bundle was signed",
+              R"(For devices whose clock cannot be trusted ([trust] time = "timestamp"). First
+a request is written, which an authority answers (RFC 3161; 'openssl ts -reply',
+or a service on the network); then the answer is put into the bundle. Of several
+signatures each is stamped.
+
+  --request FILE      write a request for the first signature without a time
+                      stamp; FILE must not exist
+  --response FILE     add the answer, and replace BUNDLE at once
+  --output FILE       write FILE, which must not exist, and leave BUNDLE alone
+)"},
     HelpTopic{"bundle info", "BUNDLE", "what is in a bundle and whether it is trusted", ""},
     HelpTopic{"bundle extract", "BUNDLE VOLUME FILE", "write one image of a bundle into a file",
               R"(The image is verified on the way. FILE must not exist.

@@ -1,5 +1,6 @@
-// bundle sign and resign: another signature over what a bundle already holds. They need no device.
+// bundle sign, resign and timestamp: another signature member for what a bundle already holds. They need no device.
 #include "engine/bundle/bundle_sealer.hpp"
+#include "engine/bundle/temporary_file.hpp"
 #include "engine/cli/bundle_inputs.hpp"
 #include "engine/cli/figures.hpp"
 
@@ -59,10 +60,47 @@ Result<CommandResult> sign_anew(const Surroundings& surroundings, const Argument
   });
 }
 
+constexpr std::size_t kResponseMaxBytes = bundle::kSignatureMaxBytes;
+
+Result<CommandResult> attach_response(const Surroundings& surroundings, const Arguments& arguments) {
+  SK_TRY_ASSIGN(const auto response,
+                read_input(surroundings.storage, arguments.response, kResponseMaxBytes, "--response"));
+  return seal(surroundings, arguments,
+              [&](const std::string&, const std::string& cms) { return bundle::add_time_stamp(cms, response); });
+}
+
+// Durable: the request under its name.
+Result<CommandResult> write_request(const Surroundings& surroundings, const Arguments& arguments) {
+  SK_TRY_ASSIGN(auto source, open_file_source(surroundings.storage, arguments.bundle));
+  SK_TRY_ASSIGN(const auto opened, bundle::open_bundle(std::move(source)));
+  SK_TRY_ASSIGN(const auto request, bundle::time_stamp_request(opened.signature()));
+  CommandResult result;
+  if (!request) {
+    result.outcome = Outcome::nothing_to_do;
+    result.lines = {"every signature of " + arguments.bundle + " has a time stamp"};
+    return result;
+  }
+  const bundle::FilePlace place = bundle::place_of(arguments.request);
+  auto folder = surroundings.storage.open_directory(place.folder);
+  if (folder.has_error()) return std::move(folder).assume_error().with_code(Errc::config).with_context("--request");
+  bundle::TemporaryFile file(*folder.assume_value(), "." + place.name + ".tmp");
+  SK_TRY(file.create());
+  SK_TRY(file.append(io::as_bytes(*request)));
+  SK_TRY(file.keep_as(place.name));
+  result.extra = {{"file", escape_bytes(arguments.request)}};
+  result.lines = {arguments.request + " is a request for a time stamp authority; its answer belongs to --response"};
+  return result;
+}
+
 }  // namespace
 
 CommandResult sign_bundle(const Surroundings& surroundings, const Arguments& arguments) {
   return unwrap(sign_anew(surroundings, arguments));
+}
+
+CommandResult time_stamp_bundle(const Surroundings& surroundings, const Arguments& arguments) {
+  return unwrap(arguments.request.empty() ? attach_response(surroundings, arguments)
+                                          : write_request(surroundings, arguments));
 }
 
 }  // namespace slotkeeper::cli

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "engine/bundle/signature.hpp"
 #include "engine/source/source_settings.hpp"
 #include "partitions/io/storage.hpp"
 #include "partitions/permanent/classes.hpp"
@@ -33,6 +34,8 @@ struct TrustSettings {
   std::string crl;                   ///< path; empty: revocation is not asked for
   std::vector<std::string> signers;  ///< empty: whoever the anchors vouch for
   std::uint32_t signatures_required = 1;
+  bundle::JudgedAt judged_at = bundle::JudgedAt::clock;
+  std::string time_stamp_anchors;  ///< path; with `time = "timestamp"` and only then
 };
 
 struct Configuration {

@@ -232,14 +232,34 @@ Result<void> read_signers(const TomlTable& trust, TrustSettings& settings) {
   return success();
 }
 
+Result<void> read_judged_at(const TomlTable& trust, TrustSettings& settings) {
+  SK_TRY_ASSIGN(const auto time, trust.string("time"));
+  SK_TRY_ASSIGN(auto anchors, trust.path("timestamp-anchors"));
+  if (time == "signing-time") {
+    settings.judged_at = bundle::JudgedAt::signing_time;
+  } else if (time == "timestamp") {
+    settings.judged_at = bundle::JudgedAt::time_stamp;
+  } else if (time && time != "clock") {
+    return trust.wrong("time", "\"" + *time + R"(" is none of "clock", "signing-time" and "timestamp")");
+  }
+  const bool needs_anchors = settings.judged_at == bundle::JudgedAt::time_stamp;
+  if (needs_anchors && !anchors)
+    return trust.wrong("timestamp-anchors", R"(is missing; trust.time = "timestamp" needs it)");
+  if (anchors && !needs_anchors)
+    return trust.wrong("timestamp-anchors", R"(says nothing without trust.time = "timestamp")");
+  take(settings.time_stamp_anchors, anchors);
+  return success();
+}
+
 Result<void> read_trust(const TomlTable& document, Configuration& configuration) {
   SK_TRY_ASSIGN(const TomlTable trust, document.required_table("trust"));
   TrustSettings& settings = configuration.trust;
-  SK_TRY(trust.check_keys({"anchors", "crl", "signers", "signatures-required"}));
+  SK_TRY(trust.check_keys({"anchors", "crl", "signers", "signatures-required", "time", "timestamp-anchors"}));
   SK_TRY_ASSIGN(settings.anchors, required<std::string>(trust, "anchors", trust.path("anchors")));
   SK_TRY_ASSIGN(auto crl, trust.path("crl"));
   take(settings.crl, crl);
   SK_TRY(read_signers(trust, settings));
+  SK_TRY(read_judged_at(trust, settings));
   SK_TRY_ASSIGN(auto signatures, trust.integer("signatures-required", 1, kSignaturesMax));
   take(settings.signatures_required, signatures);
   if (!settings.signers.empty() && settings.signatures_required > settings.signers.size())

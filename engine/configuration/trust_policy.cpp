@@ -23,11 +23,18 @@ Result<bundle::TrustPolicy> load_trust_policy(io::Storage& storage, const Config
                              .signatures_required = trust.signatures_required,
                              .now = now,
                              .revocation_lists = {},
-                             .signers = trust.signers};
+                             .signers = trust.signers,
+                             .judged_at = trust.judged_at,
+                             .time_stamp_anchors = {}};
   SK_TRY_ASSIGN(policy.anchors_pem, read_trust_file(storage, trust.anchors, kCertificatesMaxBytes, "trust.anchors"));
   if (!trust.crl.empty()) {
     SK_TRY_ASSIGN(auto lists, read_trust_file(storage, trust.crl, kListsMaxBytes, "trust.crl"));
     policy.revocation_lists = bundle::PemFile{.pem = std::move(lists), .origin = trust.crl};
+  }
+  if (!trust.time_stamp_anchors.empty()) {
+    SK_TRY_ASSIGN(auto anchors,
+                  read_trust_file(storage, trust.time_stamp_anchors, kCertificatesMaxBytes, "trust.timestamp-anchors"));
+    policy.time_stamp_anchors = bundle::PemFile{.pem = std::move(anchors), .origin = trust.time_stamp_anchors};
   }
   return policy;
 }

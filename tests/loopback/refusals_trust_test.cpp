@@ -2,6 +2,7 @@
 #include <filesystem>
 
 #include "tests/loopback/refusals.hpp"
+#include "tests/support/time_stamp_authority.hpp"
 
 namespace slotkeeper::test {
 namespace {
@@ -23,6 +24,40 @@ void sign_also(BundleFile& bundle, Signer signer) {
   if (signer == Signer::good) command.emplace_back("-nocerts");  // it is there already
   run_tool(command);
   bundle.replace("manifest.cms", contents_of(folder / "two"));
+}
+
+const std::string kTimeStamps = "time = \"timestamp\"\ntimestamp-anchors = \"$tsa-ca.pem\"";
+
+/// By the signer `expired` under a clock that was set back.
+void sign_in_2020(BundleFile& bundle) {
+  const TemporaryDirectory folder;
+  write_file(folder / "manifest", bundle.member("manifest.json").data);
+  run_tool({"faketime", "2020-06-12 12:00:00", "openssl", "cms", "-sign", "-binary", "-md", "sha256", "-in",
+            folder / "manifest", "-signer", Material::get().certificate(Signer::expired), "-inkey",
+            Material::get().key(Signer::expired), "-outform", "DER", "-out", folder / "cms"});
+  bundle.replace("manifest.cms", contents_of(folder / "cms"));
+}
+
+/// Asks an authority of fixtures/keys/make-keys for a time stamp, with the program's own commands.
+void stamp_file(const std::string& path, const std::string& authority) {
+  const TemporaryDirectory folder;
+  const auto run = [&](const std::vector<std::string>& arguments) {
+    std::vector<std::string> command = {program_path(), "--json", "bundle", "timestamp"};
+    command.insert(command.end(), arguments.begin(), arguments.end());
+    const Answer answer = run_program(command);
+    if (answer.exit_status != 0) throw std::runtime_error(answer.story());
+  };
+  run({"--request", folder / "request", path});
+  const std::string keys = Material::get().key_file("");
+  write_file(folder / "response", answer_time_stamp_request(contents_of(folder / "request"), keys, authority));
+  run({"--response", folder / "response", path});
+}
+
+void stamp(BundleFile& bundle, const std::string& authority) {
+  const TemporaryDirectory folder;
+  bundle.write(folder / "bundle");
+  stamp_file(folder / "bundle", authority);
+  bundle = BundleFile::read(folder / "bundle");
 }
 
 INSTANTIATE_TEST_SUITE_P(
@@ -88,6 +123,34 @@ INSTANTIATE_TEST_SUITE_P(
                 "untrusted",
                 "'Slotkeeper test p256' has signed more than once",
                 {}},
+        Refusal{"NoTimeStamp", with_trust(kTimeStamps), 4, "untrusted", "Slotkeeper test p256.*has no time stamp", {}},
+        Refusal{"TimeStampOfAStranger",
+                with_trust(kTimeStamps, with_bundle([](BundleFile& bundle) { stamp(bundle, "other-tsa"); })),
+                4,
+                "untrusted",
+                "time stamp.*not by an authority that this device trusts",
+                {}},
+        Refusal{"ExpiredKeyThatDatesBack",
+                with_trust(kTimeStamps, with_bundle([](BundleFile& bundle) {
+                             sign_in_2020(bundle);
+                             stamp(bundle, "tsa");
+                           })),
+                4,
+                "untrusted",
+                "Slotkeeper test expired.*expired on Dec 31 23:59:59 2020.*before the signature was made",
+                {}},
+        Refusal{"MissingTimeStampAnchors",
+                with_trust("time = \"timestamp\"\ntimestamp-anchors = \"/nowhere/tsa.pem\""),
+                2,
+                "config",
+                "trust.timestamp-anchors.*/nowhere/tsa.pem",
+                {}},
+        Refusal{"SignedAfterTheCertificateEnded",
+                with_trust("time = \"signing-time\"", signed_by(Signer::expired)),
+                4,
+                "untrusted",
+                "expired on Dec 31 23:59:59 2020.*before the signature was made",
+                {}},
         Refusal{"SignerOfAnotherName",
                 with_trust("signers = [\"Slotkeeper test p384\", \"release@vendor.example\"]"),
                 4,
@@ -117,6 +180,26 @@ TEST(RefusesTrust, ButTakesABundleThatAsManySigned) {
   EXPECT_EQ(signed_twice.text("signers"), R"(["CN=Slotkeeper test p256","CN=Slotkeeper test p384"])")
       << signed_twice.story();
   EXPECT_EQ(device.run({"bundle", "info", arguments.back()}).text("trusted"), "true");
+  EXPECT_EQ(device.run(arguments).outcome(), "armed");
+}
+
+/// The clock of this device stands at its beginning, and later far beyond all certificates.
+TEST(RefusesTrust, ButTakesAStampedBundleWhateverTheClockSays) {
+  if (!may_mount()) GTEST_SKIP() << "loop devices and mounts need root";
+  DeviceRig device;
+  const auto arguments = with_trust(kTimeStamps, with_bundle([](BundleFile&) {}))(device);
+  const std::vector<std::string> question = device.command({"bundle", "info", arguments.back()});
+  const auto trusted_in = [&](const std::string& year) {
+    std::vector<std::string> command = {"faketime", year + "-01-02 00:00:00"};
+    command.insert(command.end(), question.begin(), question.end());
+    return run_program(command).text("trusted");
+  };
+  EXPECT_EQ(trusted_in("1970"), "false");
+  stamp_file(arguments.back(), "tsa");
+  EXPECT_EQ(trusted_in("1970"), "true");
+  EXPECT_EQ(trusted_in("2090"), "true");
+  EXPECT_EQ(device.run({"bundle", "timestamp", "--request", device.path("again"), arguments.back()}).outcome(),
+            "nothing-to-do");
   EXPECT_EQ(device.run(arguments).outcome(), "armed");
 }
 

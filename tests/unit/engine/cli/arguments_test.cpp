@@ -29,6 +29,7 @@ TEST(ParseArguments, KnowsEveryCommandOfTheContract) {
       {{"bundle", "info", "b"}, Command::bundle_info},
       {{"bundle", "extract", "b", "v", "f"}, Command::bundle_extract},
       {{"bundle", "sign", "--append", "--cert", "c", "--key", "k", "b"}, Command::bundle_sign},
+      {{"bundle", "timestamp", "--request", "r", "b"}, Command::bundle_timestamp},
       {{"bundle", "resign", "--cert", "c", "--key", "k", "b"}, Command::bundle_resign},
       {{"provision"}, Command::provision},
       {{"preflight", "b"}, Command::preflight},
@@ -89,6 +90,13 @@ TEST(ParseArguments, ReadsTheOptionsOfSigning) {
   EXPECT_EQ(sign.trust, "ca.pem");
   EXPECT_EQ(sign.output, "o.skb");
   EXPECT_EQ(sign.bundle, "b.skb");
+  const Arguments stamp = accepted({"bundle", "timestamp", "--response", "r.tsr", "--output", "o", "b"});
+  EXPECT_EQ(stamp.response, "r.tsr");
+  EXPECT_EQ(stamp.output, "o");
+  EXPECT_NE(refusal_of({"bundle", "timestamp", "b"}).find("--request or --response must be given"), std::string::npos);
+  EXPECT_NE(refusal_of({"bundle", "timestamp", "--response", "", "b"}).find("must not be empty"), std::string::npos);
+  EXPECT_NE(refusal_of({"bundle", "timestamp", "--request", "r", "--output", "o", "b"}).find("requires"),
+            std::string::npos);
   const Arguments resign = accepted({"bundle", "resign", "--unverified", "--cert", "c", "--key", "k", "b.skb"});
   EXPECT_TRUE(resign.unverified);
   EXPECT_EQ(resign.trust, std::nullopt);

@@ -101,6 +101,8 @@ anchors = "/etc/slotkeeper/trust.pem"
 crl = "/etc/slotkeeper/crl.pem"
 signers = ["release@vendor.example", "Vendor QA"]
 signatures-required = 2
+time = "timestamp"
+timestamp-anchors = "/etc/slotkeeper/tsa.pem"
 [health]
 directory = "/h"
 timeout = "30s"
@@ -153,6 +155,8 @@ gentle = true
   EXPECT_EQ(configuration.trust.crl, "/etc/slotkeeper/crl.pem");
   EXPECT_EQ(configuration.trust.signers, (std::vector<std::string>{"release@vendor.example", "Vendor QA"}));
   EXPECT_EQ(configuration.trust.signatures_required, 2u);
+  EXPECT_EQ(configuration.trust.judged_at, bundle::JudgedAt::time_stamp);
+  EXPECT_EQ(configuration.trust.time_stamp_anchors, "/etc/slotkeeper/tsa.pem");
   EXPECT_EQ(configuration.health_directory, "/h");
   EXPECT_EQ(configuration.hooks_directory, "/k");
   EXPECT_EQ(configuration.source.ca, "/etc/slotkeeper/ca.pem");
@@ -363,6 +367,12 @@ INSTANTIATE_TEST_SUITE_P(
             "[trust]\nanchors = \"/t\"\nsigners = [\"a\"]\nsignatures-required = 2\n",
             "system.toml:16: trust.signatures-required: is more than there are names in trust.signers, each of which "
             "counts once"},
+        Refusal{"unknownTime", kTrust, "[trust]\nanchors = \"/t\"\ntime = \"sundial\"\n",
+                "system.toml:15: trust.time: \"sundial\" is none of \"clock\", \"signing-time\" and \"timestamp\""},
+        Refusal{"timestampWithoutAnchors", kTrust, "[trust]\nanchors = \"/t\"\ntime = \"timestamp\"\n",
+                "system.toml:13: trust.timestamp-anchors: is missing; trust.time = \"timestamp\" needs it"},
+        Refusal{"timestampAnchorsWithoutTimestamp", kTrust, "[trust]\nanchors = \"/t\"\ntimestamp-anchors = \"/a\"\n",
+                "system.toml:15: trust.timestamp-anchors: says nothing without trust.time = \"timestamp\""},
         Refusal{"relativeCrl", kTrust, "[trust]\nanchors = \"/t\"\ncrl = \"c.pem\"\n",
                 "system.toml:15: trust.crl: \"c.pem\" is a relative path, it must begin with '/'"},
         Refusal{"relativeAnchors", kTrust, "[trust]\nanchors = \"t.pem\"\n",
