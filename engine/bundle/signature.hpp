@@ -17,6 +17,7 @@ struct SigningIdentity {
   std::string certificate_pem;
   std::string key_pem;
   std::vector<std::string> intermediates_pem;
+  std::string key_uri = {};  ///< pkcs11:..., in place of `key_pem`
 };
 
 /// A PEM text and the path it came from, for messages.
@@ -52,8 +53,8 @@ struct Signer {
   io::TimeStamp judged_at = {};
 };
 
-/// The CMS bytes (DER). Errors: config (key or certificate unusable, they do not belong together, a certificate that
-/// devices would refuse, an algorithm that they do).
+/// The CMS bytes (DER). Errors: config (key, token or certificate unusable, they do not belong together, a certificate
+/// that devices would refuse, an algorithm that they do).
 [[nodiscard]] Result<std::string> sign_manifest(std::string_view manifest, const SigningIdentity& identity);
 
 /// `cms` with one more signature beside those in it, which are kept byte for byte. Errors: as sign_manifest; config

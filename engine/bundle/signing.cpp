@@ -1,11 +1,11 @@
 // Makes signatures over a manifest: the first one, and one more beside others.
-#include <openssl/pem.h>
 #include <openssl/rsa.h>
 
 #include "engine/bundle/cms_form.hpp"
 #include "engine/bundle/signature.hpp"
 #include "engine/bundle/signature_algorithms.hpp"
 #include "engine/bundle/signer_info.hpp"
+#include "engine/bundle/signing_key.hpp"
 
 namespace slotkeeper::bundle {
 namespace {
@@ -17,13 +17,9 @@ Error config_error(const std::string& message) {
   return make_error(Errc::config, why.empty() ? message : message + " (" + why + ")");
 }
 
-Result<KeyPointer> read_key(const std::string& pem) {
-  const auto bio = memory_bio(pem);
-  // No prompt: a key with a passphrase is an error, not a program that waits.
-  KeyPointer key(PEM_read_bio_PrivateKey(
-      bio.get(), nullptr, [](char*, int, int, void*) { return -1; }, nullptr));
-  if (!key) return config_error("the signing key is not a private key in PEM form without a passphrase");
-  return key;
+/// Errors: config, not_supported_yet.
+Result<SigningKey> find_key(const SigningIdentity& identity) {
+  return identity.key_uri.empty() ? read_pem_key(identity.key_pem) : open_token_key(identity.key_uri);
 }
 
 /// What devices would refuse is not signed in the first place; the clock and the anchors are theirs alone.
@@ -81,8 +77,9 @@ bool has_signed(CMS_ContentInfo* cms, const X509* certificate) {
 Result<std::string> sign_manifest(std::string_view manifest, const SigningIdentity& identity) {
   SK_TRY_ASSIGN(const auto certificates, read_certificates(identity.certificate_pem, "the signer's certificate file"));
   X509* certificate = sk_X509_value(certificates.get(), 0);
-  SK_TRY_ASSIGN(const auto key, read_key(identity.key_pem));
-  SK_TRY(check_signer(certificate, key.get()));
+  SK_TRY_ASSIGN(const auto signing_key, find_key(identity));
+  EVP_PKEY* key = signing_key.key.get();
+  SK_TRY(check_signer(certificate, key));
   const CertificatesPointer extra(sk_X509_new_null());
   SK_TRY(add_intermediates(extra.get(), certificates.get(), 1));
   for (const auto& pem : identity.intermediates_pem) {
@@ -92,10 +89,9 @@ Result<std::string> sign_manifest(std::string_view manifest, const SigningIdenti
   const auto content = memory_bio(manifest);
   const CmsPointer cms(CMS_sign(nullptr, nullptr, extra.get(), content.get(), kSignFlags | CMS_PARTIAL));
   if (!cms) return config_error("the signature cannot be made");
-  CMS_SignerInfo* signer =
-      CMS_add1_signer(cms.get(), certificate, key.get(), digest_for(key.get()), kSignFlags | CMS_KEY_PARAM);
+  CMS_SignerInfo* signer = CMS_add1_signer(cms.get(), certificate, key, digest_for(key), kSignFlags | CMS_KEY_PARAM);
   if (signer == nullptr) return config_error("the signature cannot be made");
-  if (is_rsa(key.get())) SK_TRY(choose_padding(signer));
+  if (is_rsa(key)) SK_TRY(choose_padding(signer));
   // It adds the signing time, too.
   if (CMS_final(cms.get(), content.get(), nullptr, kSignFlags) != 1) return config_error("signing failed");
   return print_cms(cms.get());

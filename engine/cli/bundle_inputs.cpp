@@ -23,11 +23,13 @@ Result<std::string> read_pem_input(io::Storage& storage, const std::string& path
 }
 
 Result<bundle::SigningIdentity> read_identity(io::Storage& storage, const Arguments& arguments) {
-  if (arguments.key.starts_with("pkcs11:"))
-    return make_error(Errc::not_supported_yet, "--key: a pkcs11: key is not supported yet by this version");
   bundle::SigningIdentity identity;
   SK_TRY_ASSIGN(identity.certificate_pem, read_pem_input(storage, arguments.certificate, "--cert"));
-  SK_TRY_ASSIGN(identity.key_pem, read_pem_input(storage, arguments.key, "--key"));
+  if (arguments.key.starts_with("pkcs11:")) {
+    identity.key_uri = arguments.key;
+  } else {
+    SK_TRY_ASSIGN(identity.key_pem, read_pem_input(storage, arguments.key, "--key"));
+  }
   for (const std::string& path : arguments.intermediates) {
     SK_TRY_ASSIGN(auto pem, read_pem_input(storage, path, "--intermediate"));
     identity.intermediates_pem.push_back(std::move(pem));

@@ -18,7 +18,7 @@ namespace slotkeeper::cli {
 [[nodiscard]] Result<std::string> read_pem_input(io::Storage& storage, const std::string& path,
                                                  std::string_view option);
 
-/// --cert, --key and --intermediate. Errors: config, not_supported_yet.
+/// --cert, --key and --intermediate. Errors: config.
 [[nodiscard]] Result<bundle::SigningIdentity> read_identity(io::Storage& storage, const Arguments& arguments);
 
 /// Whom bundles are measured against here.

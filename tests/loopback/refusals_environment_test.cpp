@@ -67,6 +67,22 @@ INSTANTIATE_TEST_SUITE_P(
                 "config",
                 "10-configuration",
                 {}},
+        Refusal{"NoSuchToken",
+                [](DeviceRig& device) {
+                  write_file(device.path("m.toml"),
+                             "version = \"1\"\ncompatible = \"x\"\n[[image]]\nvolume = \"rootfs\"\n"
+                             "file = \"" +
+                                 Material::get().image("2.0.0") + "\"\n");
+                  return std::vector<std::string>{"bundle",     "create",
+                                                  "--manifest", device.path("m.toml"),
+                                                  "--cert",     Material::get().certificate(Signer::good),
+                                                  "--key",      "pkcs11:object=signer",
+                                                  "--output",   device.path("out.skb")};
+                },
+                2,
+                "config",
+                "PKCS#11",
+                {}},
         Refusal{"MissingTrustAnchors",
                 [](DeviceRig& device) {
                   std::filesystem::remove(device.path("trust.pem"));
@@ -154,22 +170,6 @@ INSTANTIATE_TEST_SUITE_P(
                 2,
                 "not-supported-yet",
                 "event",
-                {}},
-        Refusal{"TokenKey",
-                [](DeviceRig& device) {
-                  write_file(device.path("m.toml"),
-                             "version = \"1\"\ncompatible = \"x\"\n[[image]]\nvolume = \"rootfs\"\n"
-                             "file = \"" +
-                                 Material::get().image("2.0.0") + "\"\n");
-                  return std::vector<std::string>{"bundle",     "create",
-                                                  "--manifest", device.path("m.toml"),
-                                                  "--cert",     Material::get().certificate(Signer::good),
-                                                  "--key",      "pkcs11:object=signer",
-                                                  "--output",   device.path("out.skb")};
-                },
-                2,
-                "not-supported-yet",
-                "pkcs11",
                 {}},
         Refusal{"FirmwareGroup",
                 [](DeviceRig& device) {
