@@ -13,7 +13,6 @@ namespace slotkeeper::bundle {
 namespace {
 
 constexpr int kRsaBitsMin = 3072;
-constexpr std::array<std::string_view, 4> kCurves = {"prime256v1", "secp384r1", "brainpoolP256r1", "brainpoolP384r1"};
 
 std::string text_from(BIO* bio) {
   char* data = nullptr;

@@ -1,6 +1,7 @@
 // Owners for OpenSSL's objects. Included only by the signature's own .cpp files.
 #pragma once
 
+#include <array>
 #include <functional>
 #include <memory>
 #include <string>
@@ -62,6 +63,10 @@ using StoreContextPointer = std::unique_ptr<X509_STORE_CTX, FreeBy<X509_STORE_CT
 
 /// "RSA 3072", "brainpoolP256r1"
 [[nodiscard]] std::string describe_key(EVP_PKEY* key);
+
+/// The curves that keys may be on, as OpenSSL calls them.
+inline constexpr std::array<std::string_view, 4> kCurves = {"prime256v1", "secp384r1", "brainpoolP256r1",
+                                                            "brainpoolP384r1"};
 
 /// Why a key may not be used; empty when it may. RSA from 3072 bits; P-256, P-384, brainpoolP256r1, brainpoolP384r1 by
 /// name only.

@@ -53,6 +53,9 @@ struct Signer {
   io::TimeStamp judged_at = {};
 };
 
+/// What the OpenSSL of this machine lacks of the allowed algorithms, as a sentence; nothing when it has them all.
+[[nodiscard]] std::optional<std::string> algorithm_weakness();
+
 /// The CMS bytes (DER). Errors: config (key, token or certificate unusable, they do not belong together, a certificate
 /// that devices would refuse, an algorithm that they do).
 [[nodiscard]] Result<std::string> sign_manifest(std::string_view manifest, const SigningIdentity& identity);
