@@ -159,6 +159,7 @@ Result<Inspection> inspect_bundle_contents(Bundle& bundle) {
     return success();
   };
   SK_TRY(with_context(inspect(), state.source->name()));
+  inspection.text = state.manifest;
   inspection.digest = sha256(io::as_bytes(state.manifest));
   return inspection;
 }

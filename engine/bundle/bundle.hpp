@@ -75,6 +75,7 @@ class VerifiedManifest {
 /// a VerifiedManifest.
 struct Inspection {
   Manifest manifest;
+  std::string text;  ///< of the manifest
   Sha256 digest;
   std::vector<Member> members;
   std::uint64_t size_bytes = 0;

@@ -162,21 +162,10 @@ Result<std::optional<UnpackedOld>> unpack_old(const VerifiedManifest& old, const
   return std::optional(std::move(unpacked));
 }
 
-struct OutputPlace {
-  std::string folder;
-  std::string name;
-};
-
-OutputPlace split_path(const std::string& path) {
-  const auto slash = path.rfind('/');
-  if (slash == std::string::npos) return {".", path};
-  return {slash == 0 ? "/" : path.substr(0, slash), path.substr(slash + 1)};
-}
-
 }  // namespace
 
 Result<CreatedBundle> create_bundle(io::Storage& storage, const CreateRequest& request, ProgressSink& progress) {
-  const OutputPlace place = split_path(request.output_path);
+  const FilePlace place = place_of(request.output_path);
   if (place.name.empty()) return config_error("the output must be a file's name");
   SK_TRY_ASSIGN(auto images, open_images(storage, request));
   auto folder_opened = storage.open_directory(place.folder);

@@ -13,7 +13,6 @@ namespace slotkeeper::bundle {
 namespace {
 
 constexpr int kRsaBitsMin = 3072;
-constexpr std::array<std::string_view, 4> kCurves = {"prime256v1", "secp384r1", "brainpoolP256r1", "brainpoolP384r1"};
 
 std::string text_from(BIO* bio) {
   char* data = nullptr;
@@ -21,17 +20,26 @@ std::string text_from(BIO* bio) {
   return length > 0 ? std::string(data, static_cast<std::size_t>(length)) : std::string();
 }
 
-std::string text_of_name(const X509_NAME* name) {
-  const BioPointer bio(BIO_new(BIO_s_mem()));
-  X509_NAME_print_ex(bio.get(), name, 0, XN_FLAG_RFC2253 & ~ASN1_STRFLGS_ESC_MSB);
-  return text_from(bio.get());
-}
-
 std::string curve_of(EVP_PKEY* key) {
   std::array<char, 64> name{};
   std::size_t length = 0;
   if (EVP_PKEY_get_group_name(key, name.data(), name.size(), &length) != 1) return "";
   return {name.data(), length};
+}
+
+/// The extendedKeyUsage of a purpose: OpenSSL's bit, and its name.
+struct ExtendedUsage {
+  std::uint32_t bit;
+  std::string_view name;
+};
+ExtendedUsage extended_usage(Purpose purpose) {
+  switch (purpose) {
+    case Purpose::code_signing:
+      return {XKU_CODE_SIGN, "codeSigning"};
+    case Purpose::time_stamping:
+      return {XKU_TIMESTAMP, "timeStamping"};
+  }
+  return {0, ""};
 }
 
 bool has_explicit_parameters(EVP_PKEY* key) {
@@ -63,22 +71,40 @@ std::string take_openssl_errors() {
   return text;
 }
 
-Result<CertificatesPointer> read_certificates(std::string_view pem, const std::string& origin) {
-  CertificatesPointer certificates(sk_X509_new_null());
+Result<void> read_pem(std::string_view pem, const std::string& origin, const std::string& thing,
+                      const std::function<Result<bool>(BIO*)>& read_next) {
   const auto bio = memory_bio(pem);
   ERR_clear_error();
+  std::size_t count = 0;
   while (true) {
-    CertificatePointer certificate(PEM_read_bio_X509(bio.get(), nullptr, nullptr, nullptr));
-    if (!certificate) break;
-    if (sk_X509_push(certificates.get(), certificate.get()) <= 0) return make_error(Errc::internal, "out of memory");
-    static_cast<void>(certificate.release());  // the stack owns it now
+    SK_TRY_ASSIGN(const bool is_one, read_next(bio.get()));
+    if (!is_one) break;
+    ++count;
   }
   const unsigned long last = ERR_peek_last_error();
   const bool at_end = ERR_GET_LIB(last) == ERR_LIB_PEM && ERR_GET_REASON(last) == PEM_R_NO_START_LINE;
   const std::string why = take_openssl_errors();
-  if (!at_end) return make_error(Errc::config, origin + " holds something that is not a certificate: " + why);
-  if (sk_X509_num(certificates.get()) == 0) return make_error(Errc::config, origin + " holds no certificate (PEM)");
+  if (!at_end) return make_error(Errc::config, origin + " holds something that is not a " + thing + ": " + why);
+  if (count == 0) return make_error(Errc::config, origin + " holds no " + thing + " (PEM)");
+  return success();
+}
+
+Result<CertificatesPointer> read_certificates(std::string_view pem, const std::string& origin) {
+  CertificatesPointer certificates(sk_X509_new_null());
+  SK_TRY(read_pem(pem, origin, "certificate", [&](BIO* bio) -> Result<bool> {
+    CertificatePointer certificate(PEM_read_bio_X509(bio, nullptr, nullptr, nullptr));
+    if (!certificate) return false;
+    if (sk_X509_push(certificates.get(), certificate.get()) <= 0) return make_error(Errc::internal, "out of memory");
+    static_cast<void>(certificate.release());  // the stack owns it now
+    return true;
+  }));
   return certificates;
+}
+
+std::string text_of_name(const X509_NAME* name) {
+  const BioPointer bio(BIO_new(BIO_s_mem()));
+  X509_NAME_print_ex(bio.get(), name, 0, XN_FLAG_RFC2253 & ~ASN1_STRFLGS_ESC_MSB);
+  return text_from(bio.get());
 }
 
 std::string subject_of(const X509* certificate) { return text_of_name(X509_get_subject_name(certificate)); }
@@ -111,7 +137,8 @@ std::string key_problem(EVP_PKEY* key) {
   return "the curve " + curve + " is not allowed";
 }
 
-std::string purpose_problem(X509* certificate) {
+std::string purpose_problem(X509* certificate, Purpose purpose) {
+  const ExtendedUsage wanted = extended_usage(purpose);
   // 3.0 has no purpose for code signing: the extensions are looked at here.
   if ((X509_get_extension_flags(certificate) & EXFLAG_INVALID) != 0) return "its extensions are malformed";
   const std::uint32_t usage = X509_get_key_usage(certificate);
@@ -119,13 +146,14 @@ std::string purpose_problem(X509* certificate) {
     return "its keyUsage does not have digitalSignature";
   }
   if ((X509_get_extension_flags(certificate) & EXFLAG_XKUSAGE) == 0 ||
-      (X509_get_extended_key_usage(certificate) & XKU_CODE_SIGN) == 0) {
-    return "its extendedKeyUsage does not have codeSigning";
+      (X509_get_extended_key_usage(certificate) & wanted.bit) == 0) {
+    return "its extendedKeyUsage does not have " + std::string(wanted.name);
   }
   return "";
 }
 
-std::string authority_problem(X509* certificate) {
+std::string authority_problem(X509* certificate, Purpose purpose) {
+  const ExtendedUsage wanted = extended_usage(purpose);
   const std::uint32_t flags = X509_get_extension_flags(certificate);
   if ((flags & EXFLAG_INVALID) != 0) return "its extensions are malformed";
   if ((flags & EXFLAG_CA) == 0) return "it is no certificate authority (basicConstraints)";
@@ -133,8 +161,8 @@ std::string authority_problem(X509* certificate) {
     return "its keyUsage does not have keyCertSign";
   }
   // An authority whose purposes are named may issue for these only.
-  if ((flags & EXFLAG_XKUSAGE) != 0 && (X509_get_extended_key_usage(certificate) & (XKU_CODE_SIGN | XKU_ANYEKU)) == 0) {
-    return "its extendedKeyUsage does not have codeSigning";
+  if ((flags & EXFLAG_XKUSAGE) != 0 && (X509_get_extended_key_usage(certificate) & (wanted.bit | XKU_ANYEKU)) == 0) {
+    return "its extendedKeyUsage does not have " + std::string(wanted.name);
   }
   return "";
 }

@@ -1,43 +1,20 @@
 // The form of a CMS signature beyond what OpenSSL asks for: DER to the last bit, and the few fields that no signature
 // covers have the one value they can have. So a signature member has no byte that may be turned over unnoticed.
-#include <optional>
+#include "engine/bundle/cms_form.hpp"
 
-#include "engine/bundle/openssl_pointers.hpp"
+#include <openssl/err.h>
+
+#include "engine/bundle/der_elements.hpp"
+#include "engine/bundle/signature.hpp"
 
 namespace slotkeeper::bundle {
 namespace {
 
-/// What is left of the elements of one constructed value.
-struct Elements {
-  const unsigned char* at;
-  const unsigned char* end;
-
-  [[nodiscard]] bool empty() const { return at == end; }
-  /// Steps over the next element and returns its contents.
-  std::optional<Elements> next() {
-    const unsigned char* inside = at;
-    long length = 0;
-    int tag = 0;
-    int kind = 0;
-    if ((ASN1_get_object(&inside, &length, &tag, &kind, end - at) & 0x81) != 0 || length > end - inside) return {};
-    at = inside + length;
-    return Elements{inside, at};
-  }
-  /// Steps over the next element, a number of one byte; -1 when it is none.
-  int next_number() {
-    const auto number = next();
-    return number && number->end - number->at == 1 ? *number->at : -1;
-  }
-};
+constexpr int kSignersMax = 16;
 
 /// The versions follow from what is inside (RFC 5652, 5.1 and 5.3): 1, and 3 where a signer is named by its key.
 bool versions_fit(CMS_ContentInfo* cms, std::string_view der) {
-  const auto* bytes = reinterpret_cast<const unsigned char*>(der.data());
-  Elements all{bytes, bytes + der.size()};
-  auto content_info = all.next();
-  if (!content_info || !content_info->next()) return false;  // the content's type
-  auto wrapped = content_info->next();
-  auto signed_data = wrapped ? wrapped->next() : std::nullopt;
+  auto signed_data = signed_data_in(der);
   if (!signed_data) return false;
   const int version = signed_data->next_number();
   std::optional<Elements> signers;
@@ -57,22 +34,53 @@ bool versions_fit(CMS_ContentInfo* cms, std::string_view der) {
   return version == (has_key_identifiers ? 3 : 1);
 }
 
-bool is_der(CMS_ContentInfo* cms, std::string_view der) {
-  unsigned char* again = nullptr;
-  const int length = i2d_CMS_ContentInfo(cms, &again);
-  const std::unique_ptr<unsigned char, FreeBy<[](unsigned char* bytes) { OPENSSL_free(bytes); }>> owner(again);
-  return length > 0 && std::string_view(reinterpret_cast<const char*>(again), static_cast<std::size_t>(length)) == der;
+/// Empty when it cannot be encoded.
+std::string encode(const CMS_ContentInfo* cms) {
+  unsigned char* bytes = nullptr;
+  const int length = i2d_CMS_ContentInfo(cms, &bytes);
+  const std::unique_ptr<unsigned char, FreeBy<[](unsigned char* each) { OPENSSL_free(each); }>> owner(bytes);
+  return length > 0 ? std::string(reinterpret_cast<const char*>(bytes), static_cast<std::size_t>(length)) : "";
 }
 
-}  // namespace
-
+/// Why a CMS that was parsed from these bytes is not a detached signature in strict DER; empty when it is.
 std::string form_problem(CMS_ContentInfo* cms, std::string_view der) {
   if (OBJ_obj2nid(CMS_get0_type(cms)) != NID_pkcs7_signed) return "the signature member is not signed data";
   if (CMS_is_detached(cms) != 1) return "the signature is not detached";
   if (OBJ_obj2nid(CMS_get0_eContentType(cms)) != NID_pkcs7_data) return "the signature is over another kind of content";
-  if (!is_der(cms, der)) return "the signature member is not DER";
+  if (encode(cms) != der) return "the signature member is not DER";
   if (!versions_fit(cms, der)) return "the signature member has a version that does not fit its contents";
   return "";
+}
+
+}  // namespace
+
+Error broken_signature(const std::string& message) {
+  const std::string why = take_openssl_errors();
+  return make_error(Errc::signature, why.empty() ? message : message + " (" + why + ")");
+}
+
+Result<CmsPointer> parse_cms(std::string_view der) {
+  if (der.size() > kSignatureMaxBytes) return broken_signature("the signature member is too long");
+  const auto* bytes = reinterpret_cast<const unsigned char*>(der.data());
+  const auto* end = bytes + der.size();
+  ERR_clear_error();
+  CmsPointer cms(d2i_CMS_ContentInfo(nullptr, &bytes, static_cast<long>(der.size())));
+  if (!cms || bytes != end) return broken_signature("the signature member is not CMS in DER");
+  if (const auto problem = form_problem(cms.get(), der); !problem.empty()) return broken_signature(problem);
+  const int signers = sk_CMS_SignerInfo_num(CMS_get0_SignerInfos(cms.get()));
+  if (signers < 1 || signers > kSignersMax) {
+    return broken_signature("the signature member does not hold 1 to " + std::to_string(kSignersMax) + " signatures");
+  }
+  return cms;
+}
+
+Result<std::string> print_cms(const CMS_ContentInfo* cms) {
+  std::string der = encode(cms);
+  if (der.empty()) return make_error(Errc::config, "the signature cannot be encoded: " + take_openssl_errors());
+  // What no device would read is not written.
+  auto read = parse_cms(der);
+  if (!read.has_value()) return std::move(read).assume_error().with_code(Errc::config);
+  return der;
 }
 
 }  // namespace slotkeeper::bundle

@@ -4,6 +4,12 @@
 
 namespace slotkeeper::bundle {
 
+FilePlace place_of(const std::string& path) {
+  const auto slash = path.rfind('/');
+  if (slash == std::string::npos) return {".", path};
+  return {slash == 0 ? "/" : path.substr(0, slash), path.substr(slash + 1)};
+}
+
 TemporaryFile::~TemporaryFile() {
   if (!file_ || kept_) return;
   auto removed = folder_.remove_file(name_);
@@ -24,10 +30,10 @@ Result<void> TemporaryFile::append(io::ConstBytes data) {
   return success();
 }
 
-Result<void> TemporaryFile::keep_as(const std::string& name) {
+Result<void> TemporaryFile::keep_as(const std::string& name, io::RenameKind kind) {
   SK_TRY(file_->sync());
   SK_TRY(file_->close());
-  auto renamed = folder_.rename(name_, name, io::RenameKind::no_replace);
+  auto renamed = folder_.rename(name_, name, kind);
   if (!renamed.has_value() && renamed.assume_error().os_errno == EEXIST) {
     return std::move(renamed).assume_error().with_code(Errc::config);  // somebody made it meanwhile
   }

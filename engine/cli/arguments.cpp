@@ -19,6 +19,9 @@ constexpr std::array kCommands = {
     Row{"bundle create", Command::bundle_create},
     Row{"bundle info", Command::bundle_info},
     Row{"bundle extract", Command::bundle_extract},
+    Row{"bundle sign", Command::bundle_sign},
+    Row{"bundle resign", Command::bundle_resign},
+    Row{"bundle timestamp", Command::bundle_timestamp},
     Row{"provision", Command::provision},
     Row{"preflight", Command::preflight},
     Row{"compact", Command::compact},
@@ -51,6 +54,7 @@ struct RawValues {
   std::string full;
   std::string trust;
   std::string factory;
+  bool append = false;  ///< has to be given and says nothing more: without it the command would read like `resign`
   std::string quarantine_id;
 };
 
@@ -118,9 +122,7 @@ class Parser {
     CLI::App* bundle = group("bundle");
     CLI::App* create = command(*bundle, "bundle", "create");
     option(*create, "--manifest", arguments_.manifest)->required();
-    option(*create, "--cert", arguments_.certificate)->required();
-    option(*create, "--key", arguments_.key)->required();
-    create->add_option("--intermediate", arguments_.intermediates)->allow_extra_args(false);
+    add_identity(*create);
     option(*create, "--output", arguments_.output)->required();
     CLI::Option* delta_from = option(*create, "--delta-from", raw_.delta_from);
     option(*create, "--full", raw_.full)->needs(delta_from);
@@ -132,6 +134,28 @@ class Parser {
     option(*extract, "VOLUME", arguments_.volume)->required();
     option(*extract, "FILE", arguments_.file)->required();
     option(*extract, "--delta-from", raw_.delta_from);
+    CLI::App* sign = command(*bundle, "bundle", "sign");
+    flag(*sign, "--append", raw_.append)->required();
+    CLI::App* resign = command(*bundle, "bundle", "resign");
+    flag(*resign, "--unverified", arguments_.unverified);
+    for (CLI::App* each : {sign, resign}) {
+      add_identity(*each);
+      option(*each, "--trust", raw_.trust);
+      option(*each, "--output", arguments_.output);
+      option(*each, "BUNDLE", arguments_.bundle)->required();
+    }
+    resign->get_option("--trust")->excludes("--unverified");
+    CLI::App* timestamp = command(*bundle, "bundle", "timestamp");
+    CLI::Option* request = option(*timestamp, "--request", arguments_.request);
+    CLI::Option* response = option(*timestamp, "--response", arguments_.response)->excludes(request);
+    option(*timestamp, "--output", arguments_.output)->needs(response);
+    option(*timestamp, "BUNDLE", arguments_.bundle)->required();
+  }
+
+  void add_identity(CLI::App& app) {
+    option(app, "--cert", arguments_.certificate)->required();
+    option(app, "--key", arguments_.key)->required();
+    app.add_option("--intermediate", arguments_.intermediates)->allow_extra_args(false);
   }
 
   void add_quarantine_commands() {
@@ -178,7 +202,10 @@ class Parser {
     if (!raw_.factory.empty()) arguments_.factory = raw_.factory;
     if (!raw_.quarantine_id.empty()) arguments_.quarantine_id = raw_.quarantine_id;
     if (arguments_.command == Command::mark) return check_mark();
-    return check_not_empty();
+    SK_TRY(check_not_empty());
+    if (arguments_.command == Command::bundle_timestamp && arguments_.request.empty() && arguments_.response.empty())
+      return usage(arguments_.name, "--request or --response must be given");
+    return success();
   }
 
   Result<void> check_mark() {

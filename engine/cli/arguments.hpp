@@ -16,6 +16,9 @@ enum class Command : std::uint8_t {
   bundle_create,
   bundle_info,
   bundle_extract,
+  bundle_sign,
+  bundle_resign,
+  bundle_timestamp,
   provision,
   preflight,
   compact,
@@ -56,7 +59,10 @@ struct Arguments {
   std::string output;
   std::optional<std::string> delta_from;  ///< OLD.skb
   std::optional<std::string> full;        ///< file name of the full bundle beside a delta
-  std::optional<std::string> trust;       ///< whom OLD.skb is to be signed by
+  std::optional<std::string> trust;       ///< whom the bundle that is read is to be signed by
+  bool unverified = false;
+  std::string request;   ///< of a time stamp: the file to write
+  std::string response;  ///< or the one to read
   std::optional<std::string> factory;
   std::optional<std::string> quarantine_id;
   bool force = false;

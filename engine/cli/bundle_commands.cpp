@@ -5,45 +5,13 @@
 #include "engine/bundle/bundle_writer.hpp"
 #include "engine/bundle/image_file.hpp"
 #include "engine/bundle/temporary_file.hpp"
-#include "engine/cli/commands.hpp"
+#include "engine/cli/bundle_inputs.hpp"
 #include "engine/cli/figures.hpp"
 #include "engine/configuration/toml_document.hpp"
+#include "engine/transaction/record.hpp"
 
 namespace slotkeeper::cli {
 namespace {
-
-constexpr std::size_t kPemMaxBytes = 1 << 20;
-
-struct PathParts {
-  std::string directory;
-  std::string name;
-};
-
-PathParts split(const std::string& path) {
-  const std::size_t slash = path.rfind('/');
-  if (slash == std::string::npos) return {".", path};
-  return {slash == 0 ? "/" : path.substr(0, slash), path.substr(slash + 1)};
-}
-
-Result<std::string> read_input(io::Storage& storage, const std::string& path, std::size_t limit_bytes,
-                               std::string_view option) {
-  auto text = storage.read_text(path, limit_bytes);
-  if (text.has_error()) return std::move(text).assume_error().with_code(Errc::config).with_context(option);
-  return text;
-}
-
-Result<bundle::SigningIdentity> read_identity(io::Storage& storage, const Arguments& arguments) {
-  if (arguments.key.starts_with("pkcs11:"))
-    return make_error(Errc::not_supported_yet, "--key: a pkcs11: key is not supported yet by this version");
-  bundle::SigningIdentity identity;
-  SK_TRY_ASSIGN(identity.certificate_pem, read_input(storage, arguments.certificate, kPemMaxBytes, "--cert"));
-  SK_TRY_ASSIGN(identity.key_pem, read_input(storage, arguments.key, kPemMaxBytes, "--key"));
-  for (const std::string& path : arguments.intermediates) {
-    SK_TRY_ASSIGN(auto pem, read_input(storage, path, kPemMaxBytes, "--intermediate"));
-    identity.intermediates_pem.push_back(std::move(pem));
-  }
-  return identity;
-}
 
 bundle::Manifest describe(const ManifestSource& source) {
   bundle::Manifest manifest;
@@ -136,7 +104,7 @@ Result<bundle::DeltaRequest> read_delta(const Surroundings& surroundings, const 
   delta.trust.now = surroundings.host.now();
   delta.trust.origin = arguments.trust.value_or(arguments.certificate);
   if (arguments.trust) {
-    SK_TRY_ASSIGN(delta.trust.anchors_pem, read_input(surroundings.storage, *arguments.trust, kPemMaxBytes, "--trust"));
+    SK_TRY_ASSIGN(delta.trust.anchors_pem, read_pem_input(surroundings.storage, *arguments.trust, "--trust"));
     return delta;
   }
   delta.trust.anchors_pem = identity.certificate_pem;
@@ -151,7 +119,7 @@ Result<CommandResult> create(const Surroundings& surroundings, const Arguments& 
   bundle::CreateRequest request;
   SK_TRY_ASSIGN(request.identity, read_identity(storage, arguments));
   request.description = describe(source);
-  const std::string directory = split(arguments.manifest).directory;
+  const std::string directory = bundle::place_of(arguments.manifest).folder;
   for (const ManifestSource::Image& image : source.images)
     request.images.push_back(
         {.volume = image.volume, .path = image.file.starts_with('/') ? image.file : directory + "/" + image.file});
@@ -165,36 +133,6 @@ Result<CommandResult> create(const Surroundings& surroundings, const Arguments& 
   result.lines = {arguments.output + " is complete: version " + created.manifest.version + ", " +
                   format_bytes(created.size_bytes)};
   return result;
-}
-
-struct Anchors {
-  std::optional<bundle::TrustPolicy> policy;
-  std::string reason;  ///< why there are none
-  SourceSettings source = {};
-};
-
-// On a machine that is no device there is no configuration, and so nobody to trust.
-Result<Anchors> find_anchors(const Surroundings& surroundings, const Arguments& arguments) {
-  if (arguments.config == Arguments{}.config) {
-    const auto status = surroundings.storage.status_of(arguments.config);
-    if (status.has_error() && status.assume_error().os_errno == ENOENT)
-      return Anchors{std::nullopt, "there is no " + arguments.config + " that names trust anchors"};
-  }
-  SK_TRY_ASSIGN(const auto configuration, load_configuration(surroundings.storage, arguments.config));
-  SK_TRY_ASSIGN(auto pem, read_input(surroundings.storage, configuration.trust_anchors, kPemMaxBytes, "trust.anchors"));
-  return Anchors{bundle::TrustPolicy{.anchors_pem = std::move(pem),
-                                     .origin = configuration.trust_anchors,
-                                     .signatures_required = configuration.signatures_required,
-                                     .now = surroundings.host.now()},
-                 "", configuration.source};
-}
-
-Result<std::unique_ptr<Source>> open_location(const Surroundings& surroundings, const Arguments& arguments,
-                                              const Anchors& anchors) {
-  Reporter& reporter = surroundings.reporter;
-  const SourceCalls calls{.check_cancelled = [&reporter] { return reporter.check_cancelled(); },
-                          .notice = [&reporter](std::string_view text) { reporter.notice(text); }};
-  return open_source(surroundings.storage, arguments.bundle, anchors.source, calls);
 }
 
 Result<CommandResult> show(const Surroundings& surroundings, const Arguments& arguments) {
@@ -214,7 +152,8 @@ Result<CommandResult> show(const Surroundings& surroundings, const Arguments& ar
       for (const bundle::Signer& signer : verified.assume_value().signers())
         signers.emplace_back(JsonObject{{"subject", escape_bytes(signer.subject)},
                                         {"algorithm", escape_bytes(signer.algorithm)},
-                                        {"not_after", escape_bytes(signer.not_after)}});
+                                        {"not_after", escape_bytes(signer.not_after)},
+                                        {"judged_at", rfc3339(signer.judged_at)}});
     } else {
       const Error& error = verified.assume_error();
       // Whatever else is wrong is no question of trust.
@@ -270,7 +209,7 @@ Result<void> unpack_delta(const Surroundings& surroundings, const std::string& o
   if (old.manifest().images[image].plain_digest != wanted.old_image->plain_digest || old.manifest().is_delta())
     return make_error(Errc::usage, "the delta was not made from " + old_path + " but from the full bundle of version " +
                                        wanted.old_image->version);
-  bundle::TemporaryFile old_image(extraction.directory, "." + split(old_path).name + ".old-image.tmp");
+  bundle::TemporaryFile old_image(extraction.directory, "." + bundle::place_of(old_path).name + ".old-image.tmp");
   SK_TRY(old_image.create());
   SK_TRY(bundle::unpack_image(old, image, nullptr, old_image.file(), surroundings.reporter));
   bundle::OldImageFile on_slots(old_image.file());
@@ -295,8 +234,8 @@ Result<CommandResult> extract(const Surroundings& surroundings, const Arguments&
   SK_TRY_ASSIGN(const auto manifest, bundle::verify_bundle(std::move(opened), *anchors.policy));
   SK_TRY_ASSIGN(const std::size_t image, find_image(manifest.manifest(), arguments.volume));
 
-  const PathParts output = split(arguments.file);
-  SK_TRY_ASSIGN(const auto directory, open_output_directory(surroundings.storage, output.directory));
+  const bundle::FilePlace output = bundle::place_of(arguments.file);
+  SK_TRY_ASSIGN(const auto directory, open_output_directory(surroundings.storage, output.folder));
   if (output.name.empty() || directory->status_of(output.name).has_value())
     return make_error(Errc::usage, arguments.file + " exists already");
   bundle::TemporaryFile partial(*directory, "." + output.name + ".slotkeeper-partial");
@@ -319,11 +258,6 @@ Result<CommandResult> extract(const Surroundings& surroundings, const Arguments&
   result.lines = {arguments.file + " holds the image of volume " + facts.volume + ", " +
                   format_bytes(facts.plain_bytes) + ", verified"};
   return result;
-}
-
-CommandResult unwrap(Result<CommandResult> result) {
-  if (result.has_error()) return failed_command(std::move(result).assume_error());
-  return std::move(result).assume_value();
 }
 
 }  // namespace

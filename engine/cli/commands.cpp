@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <thread>
 
+#include "engine/bundle/signature.hpp"
+
 namespace slotkeeper::cli {
 namespace {
 
@@ -43,6 +45,9 @@ CommandResult run_on_engine(Engine& engine, const Arguments& arguments) {
     case Command::bundle_create:
     case Command::bundle_info:
     case Command::bundle_extract:
+    case Command::bundle_sign:
+    case Command::bundle_resign:
+    case Command::bundle_timestamp:
     case Command::help:
     case Command::version:
       break;
@@ -50,9 +55,28 @@ CommandResult run_on_engine(Engine& engine, const Arguments& arguments) {
   return failed_command(make_error(Errc::internal, "the command " + arguments.name + " does not work on the device"));
 }
 
+bool uses_signatures(Command command) {
+  switch (command) {
+    case Command::bundle_create:
+    case Command::bundle_info:
+    case Command::bundle_extract:
+    case Command::bundle_sign:
+    case Command::bundle_resign:
+    case Command::provision:
+    case Command::preflight:
+    case Command::install:
+      return true;
+    default:
+      return false;
+  }
+}
+
 }  // namespace
 
 CommandResult run_command(const Surroundings& surroundings, const Arguments& arguments) {
+  // Before the first signature fails for a reason that is not its own; `status` says it, too.
+  if (uses_signatures(arguments.command))
+    if (const auto weakness = bundle::algorithm_weakness()) surroundings.reporter.notice(*weakness);
   switch (arguments.command) {
     case Command::bundle_create:
       return create_bundle_file(surroundings, arguments);
@@ -60,6 +84,11 @@ CommandResult run_command(const Surroundings& surroundings, const Arguments& arg
       return show_bundle(surroundings, arguments);
     case Command::bundle_extract:
       return extract_image(surroundings, arguments);
+    case Command::bundle_sign:
+    case Command::bundle_resign:
+      return sign_bundle(surroundings, arguments);
+    case Command::bundle_timestamp:
+      return time_stamp_bundle(surroundings, arguments);
     default:
       break;
   }

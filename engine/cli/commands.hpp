@@ -23,4 +23,8 @@ struct Surroundings {
 [[nodiscard]] CommandResult show_bundle(const Surroundings& surroundings, const Arguments& arguments);
 [[nodiscard]] CommandResult extract_image(const Surroundings& surroundings, const Arguments& arguments);
 
+// signing_commands.cpp
+[[nodiscard]] CommandResult sign_bundle(const Surroundings& surroundings, const Arguments& arguments);  // and resign
+[[nodiscard]] CommandResult time_stamp_bundle(const Surroundings& surroundings, const Arguments& arguments);
+
 }  // namespace slotkeeper::cli

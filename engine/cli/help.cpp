@@ -79,12 +79,55 @@ A delta is a small bundle for devices that run the firmware of OLD.skb:
                       other devices install that one instead
   --trust PEM         who signed OLD.skb (default: --cert and --intermediate)
 )"},
+    HelpTopic{"bundle timestamp",
+              "--request FILE BUNDLE\n       slotkeeper bundle timestamp --response FILE [--output FILE] BUNDLE",
+              "have it stamped when a bundle was signed",
+              R"(For devices whose clock cannot be trusted ([trust] time = "timestamp"). First
+a request is written, which an authority answers (RFC 3161; 'openssl ts -reply',
+or a service on the network); then the answer is put into the bundle. Of several
+signatures each is stamped.
+
+  --request FILE      write a request for the first signature without a time
+                      stamp; FILE must not exist
+  --response FILE     add the answer, and replace BUNDLE at once
+  --output FILE       write FILE, which must not exist, and leave BUNDLE alone
+)"},
     HelpTopic{"bundle info", "BUNDLE", "what is in a bundle and whether it is trusted", ""},
     HelpTopic{"bundle extract", "BUNDLE VOLUME FILE [--delta-from OLD.skb]", "write one image of a bundle into a file",
               R"(The image is verified on the way. FILE must not exist.
 
   --delta-from OLD.skb
                       of a delta: the bundle it was made from
+)"},
+    HelpTopic{"bundle sign",
+              "--append --cert PEM --key KEY\n         [--intermediate PEM]... [--trust PEM] [--output FILE] BUNDLE",
+              "add a signature to a bundle",
+              R"(For devices with 'signatures-required' above 1: each signer adds a signature of
+an own key, in any order. The images are copied as they are, and BUNDLE is
+replaced at once when everything is written.
+
+  --append            keep the signatures that are there
+  --cert PEM          the signer's certificate
+  --key KEY           its private key: a PEM file or a pkcs11: URI
+  --intermediate PEM  certificate between signer and anchor; may be repeated
+  --trust PEM         sign only when one of the signatures is good by these
+                      anchors; without it, when all of them match the bundle
+  --output FILE       write FILE, which must not exist, and leave BUNDLE alone
+)"},
+    HelpTopic{
+        "bundle resign",
+        "--cert PEM --key KEY [--intermediate PEM]...\n         [--trust PEM | --unverified] [--output FILE] BUNDLE",
+        "replace all signatures of a bundle by one",
+        R"(For a key that takes the place of another. The images are copied as they are,
+and BUNDLE is replaced at once when everything is written. The signatures of
+before must be good: by --trust, else by the configuration.
+
+  --cert PEM          the signer's certificate
+  --key KEY           its private key: a PEM file or a pkcs11: URI
+  --intermediate PEM  certificate between signer and anchor; may be repeated
+  --trust PEM         anchors that the signatures of before are measured against
+  --unverified        sign whatever the bundle holds, whoever signed it
+  --output FILE       write FILE, which must not exist, and leave BUNDLE alone
 )"},
 };
 

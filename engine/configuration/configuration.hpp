@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "engine/bundle/manifest.hpp"
+#include "engine/bundle/signature.hpp"
 #include "engine/source/source_settings.hpp"
 #include "partitions/io/storage.hpp"
 #include "partitions/permanent/classes.hpp"
@@ -27,6 +28,16 @@ struct InstallSettings {
   std::optional<int> io_priority = {};  ///< see `io::Priority`
   std::uint32_t quarantine_after = 3;   ///< failures of one package; 0: never
   bool gentle = false;                  ///< one thread, small steps, and pauses that grow while the device is busy
+};
+
+/// `[trust]`: who may update this device.
+struct TrustSettings {
+  std::string anchors;               ///< path
+  std::string crl;                   ///< path; empty: revocation is not asked for
+  std::vector<std::string> signers;  ///< empty: whoever the anchors vouch for
+  std::uint32_t signatures_required = 1;
+  bundle::JudgedAt judged_at = bundle::JudgedAt::clock;
+  std::string time_stamp_anchors;  ///< path; with `time = "timestamp"` and only then
 };
 
 struct Configuration {
@@ -53,9 +64,7 @@ struct Configuration {
   std::chrono::milliseconds storm_probe{2000};
   permanent::ClassTable classes;
 
-  std::string trust_anchors;
-  std::string crl;
-  std::uint32_t signatures_required = 1;
+  TrustSettings trust;
 
   std::string health_directory = "/etc/slotkeeper/health.d";
   std::chrono::milliseconds health_timeout{120'000};

@@ -20,6 +20,7 @@ constexpr std::uint64_t kReserveMaxBytes = 1ull << 40;
 constexpr std::int64_t kAttemptsMax = 9;       // one digit in the boot scripts
 constexpr std::int64_t kKeepDaysMax = 36'500;  // a century
 constexpr std::int64_t kSignaturesMax = 9;
+constexpr std::size_t kSignerNamesMax = 64;
 constexpr milliseconds kStormProbeMax{60'000};  // it delays every update
 constexpr milliseconds kTrialMax{24 * 3'600'000};
 constexpr std::size_t kClassesMax = 64;
@@ -35,8 +36,6 @@ template <class T, class U>
 void take(T& target, std::optional<U>& given) {
   if (given) target = static_cast<T>(std::move(*given));
 }
-
-std::string not_yet(const std::string& what) { return what + " is not supported yet by this version"; }
 
 Result<void> read_device(const TomlTable& document, Configuration& configuration) {
   SK_TRY_ASSIGN(const TomlTable device, document.required_table("device"));
@@ -220,15 +219,53 @@ Result<void> read_permanent(const TomlTable& document, Configuration& configurat
   return success();
 }
 
+Result<void> read_signers(const TomlTable& trust, TrustSettings& settings) {
+  SK_TRY_ASSIGN(auto names, trust.strings("signers"));
+  if (!names) return success();
+  if (names->empty() || names->size() > kSignerNamesMax)
+    return trust.wrong("signers", "must have 1 to " + std::to_string(kSignerNamesMax) + " names");
+  std::set<std::string> once;
+  for (const std::string& name : *names) {
+    if (name.empty()) return trust.wrong("signers", "has an empty name");
+    if (!once.insert(name).second) return trust.wrong("signers", "has \"" + name + "\" twice");
+  }
+  settings.signers = std::move(*names);
+  return success();
+}
+
+Result<void> read_judged_at(const TomlTable& trust, TrustSettings& settings) {
+  SK_TRY_ASSIGN(const auto time, trust.string("time"));
+  SK_TRY_ASSIGN(auto anchors, trust.path("timestamp-anchors"));
+  if (time == "signing-time") {
+    settings.judged_at = bundle::JudgedAt::signing_time;
+  } else if (time == "timestamp") {
+    settings.judged_at = bundle::JudgedAt::time_stamp;
+  } else if (time && time != "clock") {
+    return trust.wrong("time", "\"" + *time + R"(" is none of "clock", "signing-time" and "timestamp")");
+  }
+  const bool needs_anchors = settings.judged_at == bundle::JudgedAt::time_stamp;
+  if (needs_anchors && !anchors)
+    return trust.wrong("timestamp-anchors", R"(is missing; trust.time = "timestamp" needs it)");
+  if (anchors && !needs_anchors)
+    return trust.wrong("timestamp-anchors", R"(says nothing without trust.time = "timestamp")");
+  take(settings.time_stamp_anchors, anchors);
+  return success();
+}
+
 Result<void> read_trust(const TomlTable& document, Configuration& configuration) {
   SK_TRY_ASSIGN(const TomlTable trust, document.required_table("trust"));
-  SK_TRY(trust.check_keys({"anchors", "crl", "signatures-required"}));
-  SK_TRY_ASSIGN(configuration.trust_anchors, required<std::string>(trust, "anchors", trust.path("anchors")));
-  if (trust.has("crl")) return trust.wrong("crl", not_yet("a revocation list"), Errc::not_supported_yet);
+  TrustSettings& settings = configuration.trust;
+  SK_TRY(trust.check_keys({"anchors", "crl", "signers", "signatures-required", "time", "timestamp-anchors"}));
+  SK_TRY_ASSIGN(settings.anchors, required<std::string>(trust, "anchors", trust.path("anchors")));
+  SK_TRY_ASSIGN(auto crl, trust.path("crl"));
+  take(settings.crl, crl);
+  SK_TRY(read_signers(trust, settings));
+  SK_TRY(read_judged_at(trust, settings));
   SK_TRY_ASSIGN(auto signatures, trust.integer("signatures-required", 1, kSignaturesMax));
-  if (signatures && *signatures > 1)
-    return trust.wrong("signatures-required", not_yet("more than one signature"), Errc::not_supported_yet);
-  take(configuration.signatures_required, signatures);
+  take(settings.signatures_required, signatures);
+  if (!settings.signers.empty() && settings.signatures_required > settings.signers.size())
+    return trust.wrong("signatures-required",
+                       "is more than there are names in trust.signers, each of which counts once");
   return success();
 }
 

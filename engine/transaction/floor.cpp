@@ -3,8 +3,8 @@
 #include <charconv>
 
 #include "engine/bundle/version.hpp"
+#include "engine/configuration/trust_policy.hpp"
 #include "engine/transaction/hooks.hpp"
-#include "engine/transaction/steps/open.hpp"
 
 namespace slotkeeper {
 namespace {
@@ -35,8 +35,8 @@ Result<std::optional<std::int64_t>> ask_counter(Device& device, std::optional<st
 
 /// Without a look at the time: the firmware was confirmed when its certificate was valid.
 Result<void> authenticate(EngineSettings& settings, const VersionFloor& floor) {
-  SK_TRY_ASSIGN(auto policy, trust_policy(settings));
-  policy.check_time = false;
+  SK_TRY_ASSIGN(auto policy, load_trust_policy(settings.storage, settings.configuration, settings.host.now()));
+  policy.judged_at = bundle::JudgedAt::any_time;
   SK_TRY(bundle::verify_manifest_signature(floor.manifest, floor.signature, policy));
   return success();
 }

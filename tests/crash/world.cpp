@@ -270,7 +270,7 @@ Configuration World::configuration_of_device(SlotId running) const {
                  {.name = "caches", .kind = permanent::ClassKind::state, .match = {"net/alias.conf"}, .keep_days = {}});
     rules[1].keep_days = 30;
   }
-  configuration.trust_anchors = "/etc/signer.pem";
+  configuration.trust.anchors = "/etc/signer.pem";
   configuration.health_directory = "/etc/health.d";
   configuration.hooks_directory = "/etc/hooks.d";
   return configuration;

@@ -23,11 +23,28 @@ QsTPZQ==
 -----END CERTIFICATE-----
 )";
 
+using slotkeeper::Errc;
+using namespace slotkeeper::bundle;
+
+/// The readers of what is beside the signature itself: signing times, time stamps, the parts that are put together.
+void look_closer(std::string_view cms, TrustPolicy policy) {
+  const auto is_refusal = [](Errc code) { return code == Errc::signature || code == Errc::untrusted; };
+  policy.time_stamp_anchors = PemFile{.pem = policy.anchors_pem, .origin = "anchors"};
+  for (const JudgedAt judged_at : {JudgedAt::signing_time, JudgedAt::time_stamp}) {
+    policy.judged_at = judged_at;
+    const auto verified = verify_manifest_signature(kText, cms, policy);
+    if (!verified.has_value() && !is_refusal(verified.assume_error().code)) std::abort();
+  }
+  const auto match = check_signatures_match(kText, cms);
+  if (!match.has_value() && match.assume_error().code != Errc::signature) std::abort();
+  static_cast<void>(time_stamp_request(cms).has_value());
+  static_cast<void>(add_time_stamp(cms, cms).has_value());
+}
+
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   using namespace slotkeeper;
-  using namespace slotkeeper::bundle;
   static const TrustPolicy policy{.anchors_pem = std::string(kAnchor),
                                   .origin = "anchors",
                                   .signatures_required = 1,
@@ -41,5 +58,6 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   } else if (const Errc code = verified.assume_error().code; code != Errc::signature && code != Errc::untrusted) {
     std::abort();
   }
+  look_closer(cms, policy);
   return 0;
 }

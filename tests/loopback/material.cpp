@@ -51,6 +51,12 @@ std::string name_of(Signer signer) {
       return "sha1";
     case Signer::below_intermediate:
       return "brainpool";
+    case Signer::second:
+      return "p384";
+    case Signer::renewed:
+      return "p256-renewed";
+    case Signer::revoked:
+      return "revoked";
   }
   throw std::logic_error("no such signer");
 }

@@ -27,6 +27,9 @@ enum class Signer {
   explicit_curve,
   sha1_certificate,
   below_intermediate,
+  second,   ///< as good as `good`
+  renewed,  ///< of the name of `good`, with another key
+  revoked,
 };
 
 class Material {
@@ -38,6 +41,8 @@ class Material {
   [[nodiscard]] std::string certificate(Signer signer) const;
   [[nodiscard]] std::string key(Signer signer) const;
   [[nodiscard]] std::string intermediate() const;
+  /// A file of fixtures/keys/make-keys by its name.
+  [[nodiscard]] std::string key_file(const std::string& name) const { return folder_ + "/keys/" + name; }
   /// A root filesystem with this version in /etc/firmware-version: "1.0.0", "2.0.0", "3.0.0"; "9.0.0" has no
   /// /sbin/init and never comes up.
   [[nodiscard]] std::string image(const std::string& version) const;

@@ -1,5 +1,6 @@
 #include "tests/loopback/refusals.hpp"
 
+#include <regex>
 #include <utility>
 
 #include <gmock/gmock.h>
@@ -80,6 +81,15 @@ Preparation with_manifest(std::string piece, std::string by) {
 void flip_in_middle(std::string& data) {
   char& byte = data.at(data.size() / 2);
   byte = static_cast<char>(byte ^ 0x10);
+}
+
+Preparation with_trust(std::string lines, Preparation rest) {
+  return [lines = std::move(lines), rest = std::move(rest)](DeviceRig& device) {
+    std::string text = std::regex_replace(lines, std::regex("\\$HERE"), device.path(""));
+    text = std::regex_replace(text, std::regex("\\$([a-z0-9-]+\\.(crl|pem))"), Material::get().key_file("$1"));
+    device.edit_configuration("[trust]", "[trust]\n" + text);
+    return rest(device);
+  };
 }
 
 Preparation with_configuration(std::string piece, std::string by) {

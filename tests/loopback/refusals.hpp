@@ -39,6 +39,10 @@ Preparation signed_by(Signer signer);
 Preparation with_recipe(std::function<void(DeviceRig&, BundleRecipe&)> change);
 /// A manifest with a piece replaced, signed by the trusted signer.
 Preparation with_manifest(std::string piece, std::string by);
+/// Adds lines to `[trust]`; $NAME.crl and $NAME.pem in them stand for files of fixtures/keys/make-keys, $HERE for the
+/// device's folder.
+Preparation with_trust(
+    std::string lines, Preparation rest = [](DeviceRig&) { return install_good(); });
 Preparation with_configuration(std::string piece, std::string by);
 Preparation with_command(std::vector<std::string> arguments);
 void flip_in_middle(std::string& data);

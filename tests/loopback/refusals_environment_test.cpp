@@ -67,6 +67,22 @@ INSTANTIATE_TEST_SUITE_P(
                 "config",
                 "10-configuration",
                 {}},
+        Refusal{"NoSuchToken",
+                [](DeviceRig& device) {
+                  write_file(device.path("m.toml"),
+                             "version = \"1\"\ncompatible = \"x\"\n[[image]]\nvolume = \"rootfs\"\n"
+                             "file = \"" +
+                                 Material::get().image("2.0.0") + "\"\n");
+                  return std::vector<std::string>{"bundle",     "create",
+                                                  "--manifest", device.path("m.toml"),
+                                                  "--cert",     Material::get().certificate(Signer::good),
+                                                  "--key",      "pkcs11:object=signer",
+                                                  "--output",   device.path("out.skb")};
+                },
+                2,
+                "config",
+                "PKCS#11",
+                {}},
         Refusal{"MissingTrustAnchors",
                 [](DeviceRig& device) {
                   std::filesystem::remove(device.path("trust.pem"));
@@ -149,46 +165,17 @@ INSTANTIATE_TEST_SUITE_P(
         Refusal{"ClearOfTooFewDigits", with_command({"quarantine", "clear", "abc"}), 2, "usage", "at least 8", {}}),
     name_of_refusal);
 
-INSTANTIATE_TEST_SUITE_P(
-    NotYet, Refuses,
-    testing::Values(Refusal{"RevocationList",
-                            with_configuration("[trust]", "[trust]\ncrl = \"/etc/crl.pem\""),
-                            2,
-                            "not-supported-yet",
-                            "crl",
-                            {}},
-                    Refusal{"TwoSignatures",
-                            with_configuration("[trust]", "[trust]\nsignatures-required = 2"),
-                            2,
-                            "not-supported-yet",
-                            "signatures-required",
-                            {}},
-                    Refusal{"EventHook",
-                            [](DeviceRig& device) {
-                              write_file(device.path("hooks.d/event"), "#!/bin/sh\n", 0755);
-                              return install_good();
-                            },
-                            2,
-                            "not-supported-yet",
-                            "event",
-                            {}},
-                    Refusal{"TokenKey",
-                            [](DeviceRig& device) {
-                              write_file(device.path("m.toml"),
-                                         "version = \"1\"\ncompatible = \"x\"\n[[image]]\nvolume = \"rootfs\"\n"
-                                         "file = \"" +
-                                             Material::get().image("2.0.0") + "\"\n");
-                              return std::vector<std::string>{"bundle",     "create",
-                                                              "--manifest", device.path("m.toml"),
-                                                              "--cert",     Material::get().certificate(Signer::good),
-                                                              "--key",      "pkcs11:object=signer",
-                                                              "--output",   device.path("out.skb")};
-                            },
-                            2,
-                            "not-supported-yet",
-                            "pkcs11",
-                            {}}),
-    name_of_refusal);
+INSTANTIATE_TEST_SUITE_P(NotYet, Refuses,
+                         testing::Values(Refusal{"EventHook",
+                                                 [](DeviceRig& device) {
+                                                   write_file(device.path("hooks.d/event"), "#!/bin/sh\n", 0755);
+                                                   return install_good();
+                                                 },
+                                                 2,
+                                                 "not-supported-yet",
+                                                 "event",
+                                                 {}}),
+                         name_of_refusal);
 
 }  // namespace
 }  // namespace slotkeeper::test

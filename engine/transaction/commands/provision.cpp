@@ -1,7 +1,7 @@
 #include "engine/bundle/bundle.hpp"
+#include "engine/configuration/trust_policy.hpp"
 #include "engine/transaction/commands/commands.hpp"
 #include "engine/transaction/floor.hpp"
-#include "engine/transaction/steps/open.hpp"
 #include "partitions/permanent/reserve.hpp"
 #include "partitions/slot_hash.hpp"
 
@@ -33,7 +33,7 @@ Result<Factory> from_factory(EngineSettings& settings, const Slot& slot, const s
                           .notice = [&settings](std::string_view text) { settings.sink.notice(text); }};
   SK_TRY_ASSIGN(auto source, open_source(settings.storage, location, settings.configuration.source, calls));
   SK_TRY_ASSIGN(auto bundle, bundle::open_bundle(std::move(source)));
-  SK_TRY_ASSIGN(const auto policy, trust_policy(settings));
+  SK_TRY_ASSIGN(const auto policy, load_trust_policy(settings.storage, settings.configuration, settings.host.now()));
   SK_TRY_ASSIGN(const auto verified, bundle::verify_bundle(std::move(bundle), policy));
   const bundle::Manifest& manifest = verified.manifest();
   SK_TRY_ASSIGN(auto floor, floor_raised_by(std::nullopt, verified));

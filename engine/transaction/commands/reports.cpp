@@ -63,6 +63,18 @@ Result<Json> permanent_to_json(Device& device) {
                          {"root_sha256", inventory.config_root.hex()}});
 }
 
+/// Where less is promised of who may update this device.
+std::vector<std::string> trust_weaknesses(const TrustSettings& trust) {
+  std::vector<std::string> weaker;
+  if (auto lacking = bundle::algorithm_weakness()) weaker.push_back(std::move(*lacking));
+  if (trust.judged_at == bundle::JudgedAt::signing_time) {
+    weaker.emplace_back(
+        "signers say themselves when they signed (trust.time = \"signing-time\"): who has the key of a certificate that "
+        "has ended can still sign");
+  }
+  return weaker;
+}
+
 JsonArray weaknesses(const Device& device) {
   JsonArray weaker;
   if (!device.booted_is_known) {
@@ -87,6 +99,7 @@ JsonArray weaknesses(const Device& device) {
       if (!weakness.empty()) weaker.emplace_back(std::move(weakness));
     }
   }
+  for (auto& sentence : trust_weaknesses(device.configuration().trust)) weaker.emplace_back(std::move(sentence));
   if (auto weakness = weakness_of_last_look(device)) weaker.emplace_back(std::move(*weakness));
   return weaker;
 }

@@ -1,12 +1,8 @@
 #include "engine/transaction/steps/open.hpp"
 
+#include "engine/configuration/trust_policy.hpp"
+
 namespace slotkeeper {
-namespace {
-
-constexpr std::size_t kAnchorsMaxBytes = 1 << 20;
-
-}  // namespace
-
 Result<bundle::Bundle> open_bundle_at(Device& device, const std::string& location) {
   device.phase = Phase::open;
   // The sink is asked for anew each time: from the compaction on a watch stands before it.
@@ -18,19 +14,9 @@ Result<bundle::Bundle> open_bundle_at(Device& device, const std::string& locatio
 
 Result<bundle::VerifiedManifest> verify(Device& device, bundle::Bundle bundle) {
   device.phase = Phase::verify;
-  SK_TRY_ASSIGN(const auto policy, trust_policy(device.settings));
+  SK_TRY_ASSIGN(const auto policy,
+                load_trust_policy(device.storage(), device.configuration(), device.settings.host.now()));
   return bundle::verify_bundle(std::move(bundle), policy);
-}
-
-Result<bundle::TrustPolicy> trust_policy(EngineSettings& settings) {
-  auto anchors = settings.storage.read_text(settings.configuration.trust_anchors, kAnchorsMaxBytes);
-  if (!anchors.has_value()) {
-    return std::move(anchors).assume_error().with_code(Errc::config).with_context("trust.anchors");
-  }
-  return bundle::TrustPolicy{.anchors_pem = std::move(anchors).assume_value(),
-                             .origin = settings.configuration.trust_anchors,
-                             .signatures_required = settings.configuration.signatures_required,
-                             .now = settings.host.now()};
 }
 
 Result<bundle::VerifiedManifest> open_and_verify(Device& device, const std::string& location) {

@@ -15,7 +15,4 @@ namespace slotkeeper {
 /// Both.
 [[nodiscard]] Result<bundle::VerifiedManifest> open_and_verify(Device& device, const std::string& location);
 
-/// Whom the device trusts. Errors: config.
-[[nodiscard]] Result<bundle::TrustPolicy> trust_policy(EngineSettings& settings);
-
 }  // namespace slotkeeper

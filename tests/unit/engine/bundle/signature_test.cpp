@@ -4,7 +4,7 @@
 
 #include <gtest/gtest.h>
 
-#include "tests/unit/engine/bundle/bundle_workshop.hpp"
+#include "tests/unit/engine/bundle/openssl_program.hpp"
 
 namespace slotkeeper::bundle {
 namespace {
@@ -18,40 +18,8 @@ using test::read_file;
 using test::run_tool;
 using test::write_file;
 
-const std::string kText = "{\"format\":1}\n";
-
-/// Signs with OpenSSL's own program, which signs what sign_manifest refuses to.
-class Program {
- public:
-  Program() { write_file(folder_ / "manifest.json", kText); }
-
-  std::string sign(const std::vector<std::string>& options) {
-    std::vector<std::string> command = {"openssl", "cms",        "-sign",       "-binary", "-outform", "DER",
-                                        "-in",     path("json"), "-nosmimecap", "-out",    path("cms")};
-    command.insert(command.end(), options.begin(), options.end());
-    run_tool(command);
-    return read_file(path("cms"));
-  }
-  static std::vector<std::string> by(const std::string& name, std::vector<std::string> more = {"-md", "sha256"}) {
-    std::vector<std::string> options = {"-signer", certificate_path(name), "-inkey", key_path(name)};
-    options.insert(options.end(), more.begin(), more.end());
-    return options;
-  }
-  /// Throws when the program does not accept the signature.
-  std::string verify(const std::string& cms) {
-    write_file(path("cms"), cms);
-    return run_tool({"openssl", "cms", "-verify", "-inform", "DER", "-binary", "-purpose", "any", "-content",
-                     path("json"), "-in", path("cms"), "-CAfile", certificate_path("ca")});
-  }
-  std::string describe(const std::string& cms) {
-    write_file(path("cms"), cms);
-    return run_tool({"openssl", "cms", "-cmsout", "-print", "-noout", "-inform", "DER", "-in", path("cms")});
-  }
-
- private:
-  [[nodiscard]] std::string path(const std::string& ending) const { return folder_ / ("manifest." + ending); }
-  test::TemporaryDirectory folder_;
-};
+using Program = test::OpensslProgram;
+const std::string& kText = test::kSignedText;
 
 const std::vector<std::string> kPss = {"-md", "sha256", "-keyopt", "rsa_padding_mode:pss"};
 
@@ -277,6 +245,59 @@ TEST(Signature, TwoSignersCountAndOneKeyTwiceDoesNot) {
   expect_failure(verify_manifest_signature(kText, read_file(folder / "twice"), policy), Errc::untrusted,
                  "signed more than once");
   EXPECT_TRUE(verify_manifest_signature(kText, read_file(folder / "twice"), policy_with()).has_value());
+}
+
+/// Somebody with an old and a renewed certificate is one signer where signers have names.
+TEST(Signature, ANameCountsOnceWhereSignersAreNamed) {
+  auto options = Program::by("p256");
+  const auto second = Program::by("p256-renewed", {});
+  options.insert(options.end(), second.begin(), second.end());
+  const auto cms = Program().sign(options);
+  auto policy = policy_with();
+  policy.signatures_required = 2;
+  EXPECT_TRUE(verify_manifest_signature(kText, cms, policy).has_value());
+  policy.signers = {"Slotkeeper test p384", "Slotkeeper test p256"};
+  expect_failure(verify_manifest_signature(kText, cms, policy), Errc::untrusted,
+                 "the bundle has 1 good signature, 2 are required: certificate 'CN=Slotkeeper test p256': 'Slotkeeper "
+                 "test p256' has signed more than once");
+  policy.signatures_required = 1;
+  EXPECT_TRUE(verify_manifest_signature(kText, cms, policy).has_value());
+}
+
+TEST(Signature, IsGoodUnderEveryNameOfItsSigner) {
+  const auto cms = sign_manifest(kText, identity_of("named")).value();
+  auto policy = policy_with();
+  for (const std::string name :
+       {"Slotkeeper test named", "release@vendor.example", "build.vendor.example", "urn:vendor:release"}) {
+    policy.signers = {"somebody else", name};
+    EXPECT_TRUE(verify_manifest_signature(kText, cms, policy).has_value()) << name;
+  }
+  for (const std::string name : {"slotkeeper test named", "Slotkeeper test", "CN=Slotkeeper test named", "*",
+                                 "RELEASE@vendor.example", "vendor.example", "Slotkeeper test ca"}) {
+    policy.signers = {name};
+    expect_failure(verify_manifest_signature(kText, cms, policy), Errc::untrusted, "none of its names");
+  }
+  // The name alone is not enough.
+  policy.signers = {"Slotkeeper test unknown"};
+  expect_failure(verify_manifest_signature(kText, sign_manifest(kText, identity_of("unknown")).value(), policy),
+                 Errc::untrusted, "is unknown");
+}
+
+/// An authority changes its key and keeps its name: both are anchors until nobody signs below the old one any more.
+TEST(Signature, AnchorsOfTheOldAndTheNewAuthorityStandSideBySide) {
+  const auto before = sign_manifest(kText, identity_of("p256")).value();
+  const auto after = sign_manifest(kText, identity_of("successor")).value();
+  auto policy = policy_with("ca");
+  EXPECT_TRUE(verify_manifest_signature(kText, before, policy).has_value());
+  expect_failure(verify_manifest_signature(kText, after, policy), Errc::untrusted);
+  for (const auto& [first, second] : {std::pair("ca", "impostor-ca"), std::pair("impostor-ca", "ca")}) {
+    policy.anchors_pem = read_file(certificate_path(first)) + "\n# and\n" + read_file(certificate_path(second));
+    EXPECT_TRUE(verify_manifest_signature(kText, before, policy).has_value());
+    EXPECT_TRUE(verify_manifest_signature(kText, after, policy).has_value());
+  }
+  policy = policy_with("impostor-ca");
+  expect_failure(verify_manifest_signature(kText, before, policy), Errc::untrusted);
+  EXPECT_TRUE(verify_manifest_signature(kText, after, policy).has_value());
 }
 
 TEST(Signature, RefusesAnotherKindOfCms) {

@@ -28,6 +28,9 @@ TEST(ParseArguments, KnowsEveryCommandOfTheContract) {
       {{"bundle", "create", "--manifest", "m", "--cert", "c", "--key", "k", "--output", "o"}, Command::bundle_create},
       {{"bundle", "info", "b"}, Command::bundle_info},
       {{"bundle", "extract", "b", "v", "f"}, Command::bundle_extract},
+      {{"bundle", "sign", "--append", "--cert", "c", "--key", "k", "b"}, Command::bundle_sign},
+      {{"bundle", "timestamp", "--request", "r", "b"}, Command::bundle_timestamp},
+      {{"bundle", "resign", "--cert", "c", "--key", "k", "b"}, Command::bundle_resign},
       {{"provision"}, Command::provision},
       {{"preflight", "b"}, Command::preflight},
       {{"compact"}, Command::compact},
@@ -77,6 +80,31 @@ TEST(ParseArguments, ReadsTheOptionsOfBundleCreate) {
   EXPECT_EQ(arguments.key, "pkcs11:token=x");
   EXPECT_EQ(arguments.output, "o.skb");
   EXPECT_EQ(arguments.intermediates, (Words{"i1.pem", "i2.pem"}));
+}
+
+TEST(ParseArguments, ReadsTheOptionsOfSigning) {
+  const Arguments sign = accepted({"bundle", "sign", "--append", "--cert", "c.pem", "--key", "k", "--intermediate", "i",
+                                   "--trust", "ca.pem", "--output", "o.skb", "b.skb"});
+  EXPECT_EQ(sign.certificate, "c.pem");
+  EXPECT_EQ(sign.intermediates, Words{"i"});
+  EXPECT_EQ(sign.trust, "ca.pem");
+  EXPECT_EQ(sign.output, "o.skb");
+  EXPECT_EQ(sign.bundle, "b.skb");
+  const Arguments stamp = accepted({"bundle", "timestamp", "--response", "r.tsr", "--output", "o", "b"});
+  EXPECT_EQ(stamp.response, "r.tsr");
+  EXPECT_EQ(stamp.output, "o");
+  EXPECT_NE(refusal_of({"bundle", "timestamp", "b"}).find("--request or --response must be given"), std::string::npos);
+  EXPECT_NE(refusal_of({"bundle", "timestamp", "--response", "", "b"}).find("must not be empty"), std::string::npos);
+  EXPECT_NE(refusal_of({"bundle", "timestamp", "--request", "r", "--output", "o", "b"}).find("requires"),
+            std::string::npos);
+  const Arguments resign = accepted({"bundle", "resign", "--unverified", "--cert", "c", "--key", "k", "b.skb"});
+  EXPECT_TRUE(resign.unverified);
+  EXPECT_EQ(resign.trust, std::nullopt);
+  EXPECT_NE(refusal_of({"bundle", "sign", "--cert", "c", "--key", "k", "b"}).find("--append is required"),
+            std::string::npos);
+  EXPECT_NE(refusal_of({"bundle", "resign", "--cert", "c", "--key", "k", "--trust", "t", "--unverified", "b"})
+                .find("excludes"),
+            std::string::npos);
 }
 
 TEST(ParseArguments, ReadsTheOptionsOfTheOtherCommands) {

@@ -83,22 +83,6 @@ TEST_F(Program, NamesTheConfigurationThatIsMissingOrWrong) {
   EXPECT_NE(member(*json.find("error"), "message").find(folder_ / "system.toml"), std::string::npos);
 }
 
-TEST_F(Program, AnswersNotSupportedYetForForeignKeys) {
-  ASSERT_EQ(run("--version; printf 'version = \"1\"\\ncompatible = \"x\"\\n[[image]]\\nvolume = \"r\"\\nfile = "
-                "\"r\"\\n' >" +
-                (folder_ / "m.toml"))
-                .exit_status,
-            0);
-  for (const std::string& line :
-       {"bundle create --manifest " + (folder_ / "m.toml") + " --cert c --key pkcs11:a --output o"}) {
-    const auto outcome = run("--json " + line);
-    EXPECT_EQ(outcome.exit_status, 2) << line;
-    const Json json = only_line_of(outcome.standard_output);
-    ASSERT_NE(json.find("error"), nullptr);
-    EXPECT_EQ(member(*json.find("error"), "code"), "\"not-supported-yet\"") << outcome.standard_output;
-  }
-}
-
 TEST_F(Program, KeepsItsExitStatusWhenNobodyReadsOrTheStreamsAreClosed) {
   for (const char* line : {"status >&-", "status >&- 2>&- <&-", "--json status >/dev/full", "status 2>/dev/full"})
     EXPECT_EQ(run(std::string("--config /nowhere ") + line).exit_status, 2) << line;

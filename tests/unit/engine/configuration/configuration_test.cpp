@@ -50,7 +50,7 @@ TEST(ParseConfiguration, AcceptsTheLeastAndFillsInDefaults) {
   EXPECT_EQ(configuration.reserve_bytes, 2u << 20);
   EXPECT_EQ(configuration.storm_probe, milliseconds(2000));
   EXPECT_TRUE(configuration.classes.rules.empty());
-  EXPECT_EQ(configuration.signatures_required, 1u);
+  EXPECT_EQ(configuration.trust.signatures_required, 1u);
   EXPECT_EQ(configuration.health_directory, "/etc/slotkeeper/health.d");
   EXPECT_EQ(configuration.health_timeout, milliseconds(120'000));
   EXPECT_EQ(configuration.confirm_within, milliseconds(900'000));
@@ -98,7 +98,11 @@ kind = "disposable"
 match = ["packages/**"]
 [trust]
 anchors = "/etc/slotkeeper/trust.pem"
-signatures-required = 1
+crl = "/etc/slotkeeper/crl.pem"
+signers = ["release@vendor.example", "Vendor QA"]
+signatures-required = 2
+time = "timestamp"
+timestamp-anchors = "/etc/slotkeeper/tsa.pem"
 [health]
 directory = "/h"
 timeout = "30s"
@@ -147,6 +151,12 @@ gentle = true
   EXPECT_EQ(configuration.health_timeout, milliseconds(30'000));
   EXPECT_EQ(configuration.confirm_within, milliseconds(3'600'000));
   EXPECT_TRUE(configuration.health_allow_empty);
+  EXPECT_EQ(configuration.trust.anchors, "/etc/slotkeeper/trust.pem");
+  EXPECT_EQ(configuration.trust.crl, "/etc/slotkeeper/crl.pem");
+  EXPECT_EQ(configuration.trust.signers, (std::vector<std::string>{"release@vendor.example", "Vendor QA"}));
+  EXPECT_EQ(configuration.trust.signatures_required, 2u);
+  EXPECT_EQ(configuration.trust.judged_at, bundle::JudgedAt::time_stamp);
+  EXPECT_EQ(configuration.trust.time_stamp_anchors, "/etc/slotkeeper/tsa.pem");
   EXPECT_EQ(configuration.health_directory, "/h");
   EXPECT_EQ(configuration.hooks_directory, "/k");
   EXPECT_EQ(configuration.source.ca, "/etc/slotkeeper/ca.pem");
@@ -346,6 +356,25 @@ INSTANTIATE_TEST_SUITE_P(
                 "system.toml:16: health.allow-empty: must be true or false, not a string"},
         Refusal{"signaturesZero", kTrust, "[trust]\nanchors = \"/t\"\nsignatures-required = 0\n",
                 "system.toml:15: trust.signatures-required: 0 is not between 1 and 9"},
+        Refusal{"noSignerNames", kTrust, "[trust]\nanchors = \"/t\"\nsigners = []\n",
+                "system.toml:15: trust.signers: must have 1 to 64 names"},
+        Refusal{"signerTwice", kTrust, "[trust]\nanchors = \"/t\"\nsigners = [\"a\", \"b\", \"a\"]\n",
+                "system.toml:15: trust.signers: has \"a\" twice"},
+        Refusal{"emptySignerName", kTrust, "[trust]\nanchors = \"/t\"\nsigners = [\"\"]\n",
+                "system.toml:15: trust.signers: has an empty name"},
+        Refusal{
+            "moreSignaturesThanSigners", kTrust,
+            "[trust]\nanchors = \"/t\"\nsigners = [\"a\"]\nsignatures-required = 2\n",
+            "system.toml:16: trust.signatures-required: is more than there are names in trust.signers, each of which "
+            "counts once"},
+        Refusal{"unknownTime", kTrust, "[trust]\nanchors = \"/t\"\ntime = \"sundial\"\n",
+                "system.toml:15: trust.time: \"sundial\" is none of \"clock\", \"signing-time\" and \"timestamp\""},
+        Refusal{"timestampWithoutAnchors", kTrust, "[trust]\nanchors = \"/t\"\ntime = \"timestamp\"\n",
+                "system.toml:13: trust.timestamp-anchors: is missing; trust.time = \"timestamp\" needs it"},
+        Refusal{"timestampAnchorsWithoutTimestamp", kTrust, "[trust]\nanchors = \"/t\"\ntimestamp-anchors = \"/a\"\n",
+                "system.toml:15: trust.timestamp-anchors: says nothing without trust.time = \"timestamp\""},
+        Refusal{"relativeCrl", kTrust, "[trust]\nanchors = \"/t\"\ncrl = \"c.pem\"\n",
+                "system.toml:15: trust.crl: \"c.pem\" is a relative path, it must begin with '/'"},
         Refusal{"relativeAnchors", kTrust, "[trust]\nanchors = \"t.pem\"\n",
                 "system.toml:14: trust.anchors: \"t.pem\" is a relative path, it must begin with '/'"}),
     [](const auto& refusal) { return std::string(refusal.param.what); });
@@ -420,22 +449,6 @@ TEST(ParseConfiguration, ReadsTheEfiBackend) {
   EXPECT_EQ(configuration.efi_partition, "/efi");
   sections.boot = "[boot]\nbackend = \"efi\"\nefi-loader = \"systemd-boot\"\n";
   EXPECT_EQ(accepted(sections.document()).efi_loader, EfiLoader::systemd_boot);
-}
-
-TEST(ParseConfiguration, AnswersNotSupportedYetForWhatLaterVersionsBring) {
-  const std::tuple<std::string Sections::*, const char*, const char*> cases[] = {
-      {kTrust, "[trust]\nanchors = \"/t\"\ncrl = \"/c\"\n",
-       "system.toml:15: trust.crl: a revocation list is not supported yet by this version"},
-      {kTrust, "[trust]\nanchors = \"/t\"\nsignatures-required = 2\n",
-       "system.toml:15: trust.signatures-required: more than one signature is not supported yet by this version"},
-  };
-  for (const auto& [section, text, message] : cases) {
-    Sections sections;
-    sections.*section = text;
-    const Error error = refusal_of(sections.document());
-    EXPECT_EQ(error.code, Errc::not_supported_yet) << text;
-    EXPECT_EQ(error.message, message);
-  }
 }
 
 TEST(ParseConfiguration, NamesTheLineOfASyntaxError) {
