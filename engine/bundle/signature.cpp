@@ -47,7 +47,8 @@ class Verifier {
   static Result<void> check_signature(CMS_SignerInfo* signer, X509* certificate, EVP_PKEY* key, BIO* content) {
     if (key == nullptr) {
       // Damage, or a curve that is not there: then it is not the bundle that is broken.
-      if (const auto weakness = algorithm_weakness()) return distrusted(certificate, "its key cannot be read; " + *weakness);
+      if (const auto weakness = algorithm_weakness())
+        return distrusted(certificate, "its key cannot be read; " + *weakness);
       return broken_signature("the key of certificate '" + subject_of(certificate) + "' cannot be read");
     }
     std::string problem = key_problem(key);
