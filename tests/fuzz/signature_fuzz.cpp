@@ -1,5 +1,5 @@
 // CMS signatures from bytes, over a text and below an anchor that stay the same. The seeds are signatures over this
-// text by signers of fixtures/keys/make-keys; the keys themselves were thrown away.
+// text by signers of fixtures/keys/make-keys, one of them with a time stamp; the keys themselves were thrown away.
 #include <cstdint>
 #include <cstdlib>
 

@@ -69,7 +69,8 @@ std::vector<std::string> trust_weaknesses(const TrustSettings& trust) {
   if (auto lacking = bundle::algorithm_weakness()) weaker.push_back(std::move(*lacking));
   if (trust.judged_at == bundle::JudgedAt::signing_time) {
     weaker.emplace_back(
-        "signers say themselves when they signed (trust.time = \"signing-time\"): who has the key of a certificate that "
+        "signers say themselves when they signed (trust.time = \"signing-time\"): who has the key of a certificate "
+        "that "
         "has ended can still sign");
   }
   return weaker;

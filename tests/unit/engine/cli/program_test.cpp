@@ -83,6 +83,30 @@ TEST_F(Program, NamesTheConfigurationThatIsMissingOrWrong) {
   EXPECT_NE(member(*json.find("error"), "message").find(folder_ / "system.toml"), std::string::npos);
 }
 
+/// An OpenSSL that is told to use nothing but FIPS algorithms, and has none.
+TEST_F(Program, SaysWhatOpensslLacksBeforeSignaturesAreLookedAt) {
+  ASSERT_EQ(run("--version; printf 'openssl_conf=i\\n[i]\\nalg_section=a\\n[a]\\ndefault_properties=fips=yes\\n' >" +
+                (folder_ / "openssl.cnf"))
+                .exit_status,
+            0);
+  const std::string gist =
+      "the OpenSSL of this machine lacks SHA256, SHA384, SHA512, ECDSA, RSA, prime256v1, secp384r1, "
+      "brainpoolP256r1, brainpoolP384r1";
+  auto host = io::make_posix_host();
+  for (const std::string command : {"info", "resign"}) {
+    std::vector<std::string> arguments = {"--json", "bundle", command, "/nowhere.skb"};
+    if (command == "resign") arguments.insert(arguments.end(), {"--cert", "/c", "--key", "/k"});
+    const auto outcome = host->run({.executable = SLOTKEEPER_PROGRAM,
+                                    .arguments = arguments,
+                                    .environment = {"OPENSSL_CONF=" + (folder_ / "openssl.cnf")},
+                                    .time_limit = std::chrono::seconds(60)});
+    ASSERT_TRUE(outcome.has_value());
+    EXPECT_EQ(outcome.assume_value().standard_output.find(R"({"event":"notice","message":")" + gist), 0u)
+        << outcome.assume_value().standard_output;
+  }
+  EXPECT_EQ(run("--json bundle info /nowhere.skb").standard_output.find("lacks"), std::string::npos);
+}
+
 TEST_F(Program, KeepsItsExitStatusWhenNobodyReadsOrTheStreamsAreClosed) {
   for (const char* line : {"status >&-", "status >&- 2>&- <&-", "--json status >/dev/full", "status 2>/dev/full"})
     EXPECT_EQ(run(std::string("--config /nowhere ") + line).exit_status, 2) << line;
