@@ -21,12 +21,6 @@ std::string text_from(BIO* bio) {
   return length > 0 ? std::string(data, static_cast<std::size_t>(length)) : std::string();
 }
 
-std::string text_of_name(const X509_NAME* name) {
-  const BioPointer bio(BIO_new(BIO_s_mem()));
-  X509_NAME_print_ex(bio.get(), name, 0, XN_FLAG_RFC2253 & ~ASN1_STRFLGS_ESC_MSB);
-  return text_from(bio.get());
-}
-
 std::string curve_of(EVP_PKEY* key) {
   std::array<char, 64> name{};
   std::size_t length = 0;
@@ -79,6 +73,12 @@ Result<CertificatesPointer> read_certificates(std::string_view pem, const std::s
   if (!at_end) return make_error(Errc::config, origin + " holds something that is not a certificate: " + why);
   if (sk_X509_num(certificates.get()) == 0) return make_error(Errc::config, origin + " holds no certificate (PEM)");
   return certificates;
+}
+
+std::string text_of_name(const X509_NAME* name) {
+  const BioPointer bio(BIO_new(BIO_s_mem()));
+  X509_NAME_print_ex(bio.get(), name, 0, XN_FLAG_RFC2253 & ~ASN1_STRFLGS_ESC_MSB);
+  return text_from(bio.get());
 }
 
 std::string subject_of(const X509* certificate) { return text_of_name(X509_get_subject_name(certificate)); }

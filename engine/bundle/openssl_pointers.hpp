@@ -1,4 +1,4 @@
-// Owners for OpenSSL's objects. Included only by the signature's own .cpp files.
+// Owners for OpenSSL's objects. Included only by the .cpp files of the signature and of the content key.
 #pragma once
 
 #include <memory>
@@ -44,6 +44,7 @@ using StoreContextPointer = std::unique_ptr<X509_STORE_CTX, FreeBy<X509_STORE_CT
 /// Certificates of a PEM text, in their order. Errors: config.
 [[nodiscard]] Result<CertificatesPointer> read_certificates(std::string_view pem, const std::string& origin);
 
+[[nodiscard]] std::string text_of_name(const X509_NAME* name);  ///< RFC 2253
 [[nodiscard]] std::string subject_of(const X509* certificate);
 [[nodiscard]] std::string issuer_of(const X509* certificate);
 [[nodiscard]] std::string text_of_time(const ASN1_TIME* time);
