@@ -53,10 +53,13 @@ struct Arguments {
   std::string certificate;
   std::string key;
   std::vector<std::string> intermediates;
+  std::vector<std::string> recipients;  ///< certificates to encrypt for
   std::string output;
   std::optional<std::string> delta_from;  ///< OLD.skb
   std::optional<std::string> full;        ///< file name of the full bundle beside a delta
   std::optional<std::string> trust;       ///< whom OLD.skb is to be signed by
+  std::optional<std::string> decryption_key;
+  std::optional<std::string> decryption_certificate;
   std::optional<std::string> factory;
   std::optional<std::string> quarantine_id;
   bool force = false;

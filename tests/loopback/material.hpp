@@ -38,6 +38,9 @@ class Material {
   [[nodiscard]] std::string certificate(Signer signer) const;
   [[nodiscard]] std::string key(Signer signer) const;
   [[nodiscard]] std::string intermediate() const;
+  /// Of whom bundles are encrypted for: "device", "device-rsa", "group"; of "stranger", whom none is.
+  [[nodiscard]] std::string recipient(const std::string& name) const { return folder_ + "/keys/" + name + ".pem"; }
+  [[nodiscard]] std::string recipient_key(const std::string& name) const { return folder_ + "/keys/" + name + ".key"; }
   /// A root filesystem with this version in /etc/firmware-version: "1.0.0", "2.0.0", "3.0.0"; "9.0.0" has no
   /// /sbin/init and never comes up.
   [[nodiscard]] std::string image(const std::string& version) const;

@@ -1,5 +1,7 @@
 #include "engine/transaction/steps/open.hpp"
 
+#include "engine/configuration/decryption_key.hpp"
+
 namespace slotkeeper {
 namespace {
 
@@ -19,7 +21,8 @@ Result<bundle::Bundle> open_bundle_at(Device& device, const std::string& locatio
 Result<bundle::VerifiedManifest> verify(Device& device, bundle::Bundle bundle) {
   device.phase = Phase::verify;
   SK_TRY_ASSIGN(const auto policy, trust_policy(device.settings));
-  return bundle::verify_bundle(std::move(bundle), policy);
+  return bundle::verify_bundle(std::move(bundle), policy,
+                               [&device] { return load_recipient(device.storage(), device.configuration()); });
 }
 
 Result<bundle::TrustPolicy> trust_policy(EngineSettings& settings) {
