@@ -1,74 +1,12 @@
 #include "engine/bundle/bundle.hpp"
 
+#include "engine/bundle/bundle_layout.hpp"
+
 namespace slotkeeper::bundle {
 namespace {
 
 constexpr const char* kManifestName = "manifest.json";
 constexpr const char* kSignatureName = "manifest.cms";
-
-std::string index_name(const Image& image) { return "index/" + image.volume; }
-std::string frames_name(const Image& image) { return "image/" + image.volume + ".zst"; }
-
-Result<std::string> read_contents(Source& source, const Member& member) {
-  std::string text(member.size_bytes, '\0');
-  SK_TRY(read_exactly(source, member.offset, std::as_writable_bytes(std::span(text))));
-  SK_TRY(check_padding(source, member));
-  return text;
-}
-
-Result<ChunkIndex> read_index(Source& source, const Image& image, const Member& member) {
-  if (image.encrypted) {
-    return make_error(Errc::unsupported, "the image for volume '" + image.volume + "' is encrypted");
-  }
-  std::vector<std::byte> bytes(member.size_bytes);
-  SK_TRY(read_exactly(source, member.offset, bytes));
-  if (sha256(bytes) != image.index_digest) {
-    return make_error(Errc::corrupt, "the chunk index of volume '" + image.volume + "' does not match the manifest");
-  }
-  SK_TRY_ASSIGN(auto index, with_context(parse_chunk_index(bytes, image.plain_bytes, image.stored_bytes),
-                                         "volume " + image.volume));
-  if (index.needs_old_image() && !image.old_image) {
-    return make_error(Errc::corrupt, "the chunk index of volume '" + image.volume +
-                                         "' needs an old image that the manifest does not name");
-  }
-  return index;
-}
-
-/// Every member that follows from the manifest, each where it has to be, and the indexes in it.
-struct Layout {
-  std::vector<Member> index_members;
-  std::vector<ChunkIndex> indexes;
-  std::vector<Member> frames;
-  std::uint64_t end = 0;
-};
-
-/// Reads front to back and nothing twice: a source may be a stream.
-Result<Layout> read_layout(Source& source, const Manifest& manifest, std::uint64_t position) {
-  Layout layout;
-  for (const auto& image : manifest.images) {
-    SK_TRY_ASSIGN(auto member, expect_member(source, position, index_name(image), image.index_bytes));
-    SK_TRY_ASSIGN(auto index, read_index(source, image, member));
-    SK_TRY(check_padding(source, member));
-    position = member.padded_end();
-    layout.index_members.push_back(std::move(member));
-    layout.indexes.push_back(std::move(index));
-  }
-  for (const auto& image : manifest.images) {
-    // Of a source of unknown size these bytes come later; the reader of the frames gets to them.
-    Member member = member_at(position, frames_name(image), image.stored_bytes);
-    if (source.size_bytes()) {
-      SK_TRY(expect_member(source, position, frames_name(image), image.stored_bytes));
-      SK_TRY(check_padding(source, member));
-    }
-    position = member.padded_end();
-    layout.frames.push_back(std::move(member));
-  }
-  layout.end = position;
-  if (source.size_bytes()) {
-    SK_TRY(check_end(source, position));
-  }
-  return layout;
-}
 
 }  // namespace
 
@@ -125,9 +63,12 @@ const std::vector<Signer>& VerifiedManifest::signers() const { return state_->si
 const ChunkIndex& VerifiedManifest::index(std::size_t image) const { return state_->layout.indexes[image]; }
 std::uint64_t VerifiedManifest::frames_offset(std::size_t image) const { return frames(image).offset; }
 const Member& VerifiedManifest::frames(std::size_t image) const { return state_->layout.frames[image]; }
+ImageKey VerifiedManifest::key_of(std::size_t image) const {
+  return key_for(state_->manifest, image, state_->layout.content_key);
+}
 Source& VerifiedManifest::source() const { return *state_->source; }
 
-Result<VerifiedManifest> verify_bundle(Bundle bundle, const TrustPolicy& policy) {
+Result<VerifiedManifest> verify_bundle(Bundle bundle, const TrustPolicy& policy, const FindRecipient& find_recipient) {
   auto state = std::make_unique<VerifiedManifest::State>();
   state->text = std::move(bundle.state_->manifest);
   state->signature = std::move(bundle.state_->signature);
@@ -137,7 +78,11 @@ Result<VerifiedManifest> verify_bundle(Bundle bundle, const TrustPolicy& policy)
     SK_TRY_ASSIGN(state->signers, verify_manifest_signature(state->text, state->signature, policy));
     SK_TRY_ASSIGN(state->manifest, parse_manifest(state->text));
     const std::uint64_t position = bundle.state_->signature_member.padded_end();
-    SK_TRY_ASSIGN(state->layout, read_layout(*state->source, state->manifest, position));
+    SK_TRY_ASSIGN(state->layout, read_layout(*state->source, state->manifest, position,
+                                             [&](std::string_view wrapped) -> Result<ContentKeyPointer> {
+                                               SK_TRY_ASSIGN(const auto recipient, find_recipient());
+                                               return unwrap_content_key(wrapped, recipient);
+                                             }));
     return success();
   };
   SK_TRY(with_context(verify(), state->source->name()));
@@ -145,16 +90,21 @@ Result<VerifiedManifest> verify_bundle(Bundle bundle, const TrustPolicy& policy)
   return VerifiedManifest(std::move(state));
 }
 
-Result<Inspection> inspect_bundle_contents(Bundle& bundle) {
+Result<RecipientIdentity> no_recipient() {
+  return make_error(Errc::config, "it is encrypted, and there is no key to decrypt it with");
+}
+
+Result<Inspection> inspect_bundle_contents(Bundle& bundle, const ContentKeyPointer& content_key) {
   const Bundle::State& state = *bundle.state_;
   Inspection inspection;
   const auto inspect = [&]() -> Result<void> {
     SK_TRY_ASSIGN(inspection.manifest, parse_manifest(state.manifest));
-    SK_TRY_ASSIGN(const auto layout,
-                  read_layout(*state.source, inspection.manifest, state.signature_member.padded_end()));
+    const Unwrap known_key = [&](std::string_view) -> Result<ContentKeyPointer> { return content_key; };
+    SK_TRY_ASSIGN(auto layout, read_layout(*state.source, inspection.manifest, state.signature_member.padded_end(),
+                                           content_key ? known_key : Unwrap()));
     inspection.members = {state.manifest_member, state.signature_member};
-    inspection.members.insert(inspection.members.end(), layout.index_members.begin(), layout.index_members.end());
-    inspection.members.insert(inspection.members.end(), layout.frames.begin(), layout.frames.end());
+    inspection.members.insert(inspection.members.end(), layout.members.begin(), layout.members.end());
+    inspection.wrapped_key = std::move(layout.wrapped_key);
     inspection.size_bytes = layout.end + kContainerEndBytes;
     return success();
   };

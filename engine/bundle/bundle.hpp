@@ -2,6 +2,7 @@
 // steps accept.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -9,6 +10,8 @@
 
 #include "engine/bundle/chunk_index.hpp"
 #include "engine/bundle/container.hpp"
+#include "engine/bundle/content_key.hpp"
+#include "engine/bundle/frame_cipher.hpp"
 #include "engine/bundle/manifest.hpp"
 #include "engine/bundle/reuse_plan.hpp"
 #include "engine/bundle/signature.hpp"
@@ -19,6 +22,12 @@ namespace slotkeeper::bundle {
 
 class VerifiedManifest;
 struct Inspection;
+
+/// Who a bundle is decrypted by. Asked only for one that is encrypted, so that a key that cannot be had is no hindrance
+/// to others.
+using FindRecipient = std::function<Result<RecipientIdentity>()>;
+/// Nobody. Errors: config, always.
+[[nodiscard]] Result<RecipientIdentity> no_recipient();
 
 /// An opened bundle. Nothing in it is trusted yet; the manifest's bytes and the signature's are in memory.
 class Bundle {
@@ -33,8 +42,8 @@ class Bundle {
 
  private:
   friend Result<Bundle> open_bundle(std::unique_ptr<Source> source);
-  friend Result<VerifiedManifest> verify_bundle(Bundle bundle, const TrustPolicy& policy);
-  friend Result<Inspection> inspect_bundle_contents(Bundle& bundle);
+  friend Result<VerifiedManifest> verify_bundle(Bundle, const TrustPolicy&, const FindRecipient&);
+  friend Result<Inspection> inspect_bundle_contents(Bundle&, const ContentKeyPointer&);
   struct State;
   explicit Bundle(std::unique_ptr<State> state);
   std::unique_ptr<State> state_;
@@ -43,8 +52,9 @@ class Bundle {
 /// Reads the first two members: manifest.json and manifest.cms. Errors: corrupt, source_unreachable, unsupported.
 [[nodiscard]] Result<Bundle> open_bundle(std::unique_ptr<Source> source);
 
-/// A manifest whose signature is good and whose chunk indexes match it. For a source of known size the whole container
-/// was checked too: every member header, order, size, padding and the end; only the frames' contents were not read.
+/// A manifest whose signature is good and whose chunk indexes match it; the content key is in memory as long as this
+/// is. For a source of known size the whole container was checked too: every member header, order, size, padding and
+/// the end; only the frames' contents were not read.
 class VerifiedManifest {
  public:
   VerifiedManifest(VerifiedManifest&&) noexcept;
@@ -59,28 +69,33 @@ class VerifiedManifest {
   [[nodiscard]] const ChunkIndex& index(std::size_t image) const;
   [[nodiscard]] std::uint64_t frames_offset(std::size_t image) const;  ///< of the first frame in the bundle
   [[nodiscard]] const Member& frames(std::size_t image) const;         ///< all of them, one after the other
+  [[nodiscard]] ImageKey key_of(std::size_t image) const;              ///< without one where the image is not encrypted
   [[nodiscard]] Source& source() const;
 
  private:
-  friend Result<VerifiedManifest> verify_bundle(Bundle bundle, const TrustPolicy& policy);
+  friend Result<VerifiedManifest> verify_bundle(Bundle, const TrustPolicy&, const FindRecipient&);
   struct State;
   explicit VerifiedManifest(std::unique_ptr<State> state);
   std::unique_ptr<State> state_;
 };
 
-/// Errors: signature, untrusted, corrupt, unsupported, source_unreachable, source_truncated (never for a local file).
-[[nodiscard]] Result<VerifiedManifest> verify_bundle(Bundle bundle, const TrustPolicy& policy);
+/// Errors: signature, untrusted, corrupt, unsupported, source_unreachable, source_truncated (never for a local file);
+/// of an encrypted one those of `find_recipient` and of unwrap_content_key.
+[[nodiscard]] Result<VerifiedManifest> verify_bundle(Bundle bundle, const TrustPolicy& policy,
+                                                     const FindRecipient& find_recipient = no_recipient);
 
-/// What the manifest says and whether the container is whole, without any trust. For `bundle info` only: it never makes
-/// a VerifiedManifest.
+/// What the manifest says and whether the container is whole, without any trust. It never makes a
+/// VerifiedManifest. Of an encrypted image the index is looked into with the key only.
 struct Inspection {
   Manifest manifest;
   std::string text;  ///< of the manifest
   Sha256 digest;
   std::vector<Member> members;
   std::uint64_t size_bytes = 0;
+  std::string wrapped_key;  ///< as the manifest says; not parsed
 };
-[[nodiscard]] Result<Inspection> inspect_bundle_contents(Bundle& bundle);
+[[nodiscard]] Result<Inspection> inspect_bundle_contents(Bundle& bundle,
+                                                         const ContentKeyPointer& content_key = nullptr);
 
 /// One verified chunk of an image.
 struct Chunk {

@@ -1,7 +1,6 @@
 #include "engine/bundle/bundle_writer.hpp"
 
-#include "engine/bundle/bundle.hpp"
-#include "engine/bundle/chunk_index.hpp"
+#include "engine/bundle/bundle_layout.hpp"
 #include "engine/bundle/container.hpp"
 #include "engine/bundle/image_file.hpp"
 #include "engine/bundle/image_packer.hpp"
@@ -56,9 +55,32 @@ Result<Manifest> describe(const CreateRequest& request, const std::vector<Opened
     image.volume = volume;
     image.plain_bytes = images[i].size_bytes;
     image.index_bytes = 1;  // any number in its limits
+    image.encrypted = request.images[i].encrypt;
     manifest.images.push_back(std::move(image));
   }
   return manifest;
+}
+
+/// What the images are encrypted with, and the form in which it goes into the bundle.
+struct Encryption {
+  ContentKeyPointer key;
+  std::string wrapped;
+};
+
+/// Empty where nothing is encrypted; else the manifest names the wrapped key from now on.
+Result<Encryption> begin_encryption(const CreateRequest& request, Manifest& manifest) {
+  if (manifest.is_encrypted() && request.recipients_pem.empty()) {
+    return config_error("an image is to be encrypted, and there is no recipient to encrypt it for");
+  }
+  if (!manifest.is_encrypted() && !request.recipients_pem.empty()) {
+    return config_error("there are recipients, and no image is to be encrypted");
+  }
+  Encryption encryption;
+  if (!manifest.is_encrypted()) return encryption;
+  SK_TRY_ASSIGN(encryption.key, make_content_key());
+  SK_TRY_ASSIGN(encryption.wrapped, wrap_content_key(*encryption.key, request.recipients_pem));
+  manifest.content_key = {.bytes = encryption.wrapped.size(), .digest = sha256(io::as_bytes(encryption.wrapped))};
+  return encryption;
 }
 
 /// What devices would refuse is not written.
@@ -69,10 +91,11 @@ Result<void> check_manifest(const std::string& text) {
 }
 
 /// Opens what was written as a device will, so that a bundle that cannot be read never gets its name.
-Result<void> check_written(io::Storage& storage, const std::string& path, const CreatedBundle& created) {
+Result<void> check_written(io::Storage& storage, const std::string& path, const CreatedBundle& created,
+                           const ContentKeyPointer& key) {
   SK_TRY_ASSIGN(auto source, open_file_source(storage, path));
   SK_TRY_ASSIGN(auto bundle, open_bundle(std::move(source)));
-  SK_TRY_ASSIGN(const auto found, inspect_bundle_contents(bundle));
+  SK_TRY_ASSIGN(const auto found, inspect_bundle_contents(bundle, key));
   if (found.digest == created.digest && found.size_bytes == created.size_bytes) return success();
   return make_error(Errc::readback_mismatch, path + " does not hold what was written");
 }
@@ -95,17 +118,18 @@ Result<void> write_member(ContainerWriter& writer, const std::string& name, io::
 }
 
 Result<void> write_container(TemporaryFile& output, const Manifest& manifest, const std::string& text,
-                             const std::string& signature, const std::vector<ChunkIndex>& indexes,
-                             TemporaryFile& frames) {
+                             const std::string& signature, const std::string& wrapped_key,
+                             const std::vector<std::vector<std::byte>>& indexes, TemporaryFile& frames) {
   ContainerWriter writer([&](io::ConstBytes data) { return output.append(data); });
   SK_TRY(write_member(writer, "manifest.json", io::as_bytes(text)));
   SK_TRY(write_member(writer, "manifest.cms", io::as_bytes(signature)));
+  if (manifest.content_key) SK_TRY(write_member(writer, kContentKeyName, io::as_bytes(wrapped_key)));
   for (std::size_t i = 0; i < indexes.size(); ++i) {
-    SK_TRY(write_member(writer, "index/" + manifest.images[i].volume, print_chunk_index(indexes[i])));
+    SK_TRY(write_member(writer, index_member_name(manifest.images[i]), indexes[i]));
   }
   std::uint64_t offset = 0;
   for (const auto& image : manifest.images) {
-    SK_TRY(writer.begin_member("image/" + image.volume + ".zst", image.stored_bytes));
+    SK_TRY(writer.begin_member(frames_member_name(image), image.stored_bytes));
     SK_TRY(copy_frames(frames, offset, image.stored_bytes, writer));
     offset += image.stored_bytes;
   }
@@ -120,7 +144,7 @@ Result<VerifiedManifest> open_old(io::Storage& storage, const DeltaRequest& delt
   }
   SK_TRY_ASSIGN(auto source, open_file_source(storage, delta.old_path));
   SK_TRY_ASSIGN(auto bundle, open_bundle(std::move(source)));
-  SK_TRY_ASSIGN(auto old, verify_bundle(std::move(bundle), delta.trust));
+  SK_TRY_ASSIGN(auto old, verify_bundle(std::move(bundle), delta.trust, delta.find_recipient));
   if (old.manifest().is_delta()) {
     return config_error(delta.old_path + " is a delta itself; a delta is made from a full bundle");
   }
@@ -176,6 +200,7 @@ Result<CreatedBundle> create_bundle(io::Storage& storage, const CreateRequest& r
   }
   CreatedBundle created;
   SK_TRY_ASSIGN(created.manifest, describe(request, images));
+  SK_TRY_ASSIGN(const auto encryption, begin_encryption(request, created.manifest));
   std::optional<VerifiedManifest> old;
   if (request.delta) {
     SK_TRY_ASSIGN(old, open_old(storage, *request.delta, created.manifest));
@@ -191,7 +216,7 @@ Result<CreatedBundle> create_bundle(io::Storage& storage, const CreateRequest& r
   ImagePacker packer(
       {.compression_level = request.compression_level, .chunk_bytes = request.chunk_bytes, .total_bytes = total},
       progress);
-  std::vector<ChunkIndex> indexes(images.size());
+  std::vector<std::vector<std::byte>> indexes(images.size());  // as they are stored
   for (std::size_t i = 0; i < images.size(); ++i) {
     const std::string& volume = request.images[i].volume;
     std::optional<UnpackedOld> from;
@@ -199,9 +224,11 @@ Result<CreatedBundle> create_bundle(io::Storage& storage, const CreateRequest& r
       SK_TRY_ASSIGN(from, unpack_old(*old, volume, *folder, place.name, progress));
     }
     Image& image = created.manifest.images[i];
-    SK_TRY_ASSIGN(
-        image, packer.pack_image({.file = *images[i].file, .volume = volume, .old = from ? &*from->contents : nullptr},
-                                 frames, indexes[i]));
+    SK_TRY_ASSIGN(image, packer.pack_image({.file = *images[i].file,
+                                            .volume = volume,
+                                            .old = from ? &*from->contents : nullptr,
+                                            .key = key_for(created.manifest, i, encryption.key)},
+                                           frames, indexes[i]));
     if (from) image.old_image = std::move(from->facts);
   }
   if (request.delta && !request.delta->full.empty()) created.manifest.full = request.delta->full;
@@ -212,9 +239,9 @@ Result<CreatedBundle> create_bundle(io::Storage& storage, const CreateRequest& r
 
   TemporaryFile output(*folder, "." + place.name + ".tmp");
   SK_TRY(output.create());
-  SK_TRY(write_container(output, created.manifest, text, signature, indexes, frames));
+  SK_TRY(write_container(output, created.manifest, text, signature, encryption.wrapped, indexes, frames));
   created.size_bytes = output.size();
-  SK_TRY(check_written(storage, place.folder + "/" + output.name(), created));
+  SK_TRY(check_written(storage, place.folder + "/" + output.name(), created, encryption.key));
   SK_TRY(output.keep_as(place.name));
   return created;
 }

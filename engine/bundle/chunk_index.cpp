@@ -45,9 +45,6 @@ Result<void> check_row(const ChunkRow& row, std::size_t number) {
   if ((row.flags & ~chunk_flag::kKnown) != 0) {
     return make_error(Errc::unsupported, "chunk index: row " + std::to_string(number) + " has unknown flags");
   }
-  if ((row.flags & chunk_flag::kEncrypted) != 0) {
-    return make_error(Errc::unsupported, "chunk index: encrypted chunks are not supported by this version");
-  }
   if (row.plain_bytes == 0) return wrong(number, "a chunk without bytes");
   if ((row.flags & chunk_flag::kZeroRun) != 0) {
     if (row.flags != chunk_flag::kZeroRun) return wrong(number, "a zero run that is something else, too");
@@ -79,6 +76,12 @@ std::uint64_t ChunkIndex::plain_bytes() const {
 
 bool ChunkIndex::needs_old_image() const {
   return std::ranges::any_of(rows, [](const ChunkRow& row) { return (row.flags & chunk_flag::kOldImage) != 0; });
+}
+
+bool ChunkIndex::frames_are(bool encrypted) const {
+  return std::ranges::all_of(rows, [&](const ChunkRow& row) {
+    return (row.flags & chunk_flag::kZeroRun) != 0 || ((row.flags & chunk_flag::kEncrypted) != 0) == encrypted;
+  });
 }
 
 std::uint64_t ChunkIndex::stored_bytes() const {

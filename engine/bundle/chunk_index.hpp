@@ -18,9 +18,9 @@ inline constexpr std::uint64_t kZeroRunMaxBytes = 1ull << 40;
 inline constexpr std::uint32_t kDeltaChunkMaxBytes = 512 * 1024;
 
 namespace chunk_flag {
-inline constexpr std::uint32_t kZeroRun = 1;   ///< no frame; plain bytes are zeros
-inline constexpr std::uint32_t kOldImage = 2;  ///< made from the old image: delta_frame.hpp
-inline constexpr std::uint32_t kEncrypted = 4;
+inline constexpr std::uint32_t kZeroRun = 1;    ///< no frame; plain bytes are zeros
+inline constexpr std::uint32_t kOldImage = 2;   ///< made from the old image: delta_frame.hpp
+inline constexpr std::uint32_t kEncrypted = 4;  ///< frame_cipher.hpp; all frames of an image or none
 inline constexpr std::uint32_t kKnown = kZeroRun | kOldImage | kEncrypted;
 }  // namespace chunk_flag
 
@@ -41,10 +41,11 @@ struct ChunkIndex {
   std::uint32_t cut_average_bytes = 0;
   [[nodiscard]] std::uint64_t plain_bytes() const;
   [[nodiscard]] std::uint64_t stored_bytes() const;
-  [[nodiscard]] bool needs_old_image() const;  ///< one of its chunks does
+  [[nodiscard]] bool needs_old_image() const;           ///< one of its chunks does
+  [[nodiscard]] bool frames_are(bool encrypted) const;  ///< all of them
 };
 
-/// Errors: corrupt (lengths, sums, limits), unsupported (unknown flags; encryption until it exists).
+/// Errors: corrupt (lengths, sums, limits), unsupported (unknown flags).
 [[nodiscard]] Result<ChunkIndex> parse_chunk_index(io::ConstBytes bytes, std::uint64_t plain_bytes,
                                                    std::uint64_t stored_bytes);
 [[nodiscard]] std::vector<std::byte> print_chunk_index(const ChunkIndex& index);

@@ -4,12 +4,20 @@
 
 namespace slotkeeper::bundle {
 
-Result<void> ChunkUnpacker::unpack(const ChunkRow& wanted, io::ConstBytes stored, io::Bytes plain) {
+ChunkUnpacker::ChunkUnpacker(const OldImageAccess& old, const ImageKey& key) : old_(old) {
+  if (key.content_key) cipher_.emplace(key);
+}
+
+Result<void> ChunkUnpacker::unpack(const ChunkRow& wanted, std::uint64_t offset, io::Bytes stored, io::Bytes plain) {
   if (sha256(stored) != wanted.stored_digest) {
     return make_error(Errc::corrupt, "the bundle's bytes do not match the signed index");
   }
-  if ((wanted.flags & chunk_flag::kOldImage) != 0) return unpack_delta(wanted, stored, plain);
-  SK_TRY(decoder_.decode(stored, plain));
+  io::ConstBytes frame = stored;
+  if (cipher_) {
+    SK_TRY_ASSIGN(frame, cipher_->open(offset, stored));
+  }
+  if ((wanted.flags & chunk_flag::kOldImage) != 0) return unpack_delta(wanted, frame, plain);
+  SK_TRY(decoder_.decode(frame, plain));
   if (sha256(plain) != wanted.plain_digest) {
     return make_error(Errc::corrupt, "the decompressed bytes do not match the signed index");
   }

@@ -16,6 +16,7 @@ constexpr std::size_t kChunksAtOnce = 8;
 
 struct PackedChunk {
   Slice slice;
+  std::uint64_t offset = 0;  ///< in the image
   ChunkRow row;
   std::vector<std::byte> frame;
   std::optional<Error> failed;
@@ -27,7 +28,10 @@ constexpr int kDeltaLevel = 19;
 /// Turns chunks into what is stored of them. One for each thread.
 class ChunkPacker {
  public:
-  ChunkPacker(int level, const OldContents* old) : old_(old), encoder_(old == nullptr ? level : kDeltaLevel) {}
+  ChunkPacker(int level, const ImagePacker::Input& input)
+      : old_(input.old), encoder_(input.old == nullptr ? level : kDeltaLevel) {
+    if (input.key.content_key) cipher_.emplace(input.key);
+  }
   void pack(PackedChunk& chunk);
 
  private:
@@ -37,6 +41,7 @@ class ChunkPacker {
   const OldContents* old_;
   FrameEncoder encoder_;
   FrameDecoder decoder_;
+  std::optional<FrameCipher> cipher_;
 };
 
 Result<std::vector<std::byte>> ChunkPacker::store(io::ConstBytes plain, ChunkRow& row) {
@@ -69,6 +74,10 @@ void ChunkPacker::pack(PackedChunk& chunk) {
     return;
   }
   chunk.frame = std::move(stored).assume_value();
+  if (cipher_) {
+    chunk.frame = cipher_->seal(chunk.offset, chunk.frame);
+    chunk.row.flags |= chunk_flag::kEncrypted;
+  }
   chunk.row.stored_bytes = static_cast<std::uint32_t>(chunk.frame.size());
   chunk.row.stored_digest = sha256(chunk.frame);
 }
@@ -98,14 +107,15 @@ void append_row(ChunkIndex& index, const ChunkRow& row) {
 ImagePacker::ImagePacker(const Settings& settings, ProgressSink& progress)
     : settings_(settings), progress_(progress), threads_(std::max(1u, std::thread::hardware_concurrency())) {}
 
-Result<Image> ImagePacker::pack_image(const Input& input, TemporaryFile& frames, ChunkIndex& index) {
+Result<Image> ImagePacker::pack_image(const Input& input, TemporaryFile& frames, std::vector<std::byte>& index) {
   SK_TRY_ASSIGN(const auto size, input.file.size());
   SK_INVARIANT(input.old == nullptr || size <= kDeltaImageMaxBytes);
   const Cutting cutting = input.old == nullptr ? cutting_for(size, settings_.chunk_bytes)
                                                : Cutting{.fixed_bytes = kDeltaChunkMaxBytes, .average_bytes = 0};
   std::vector<ChunkPacker> packers;
-  for (unsigned i = 0; i < threads_; ++i) packers.emplace_back(settings_.compression_level, input.old);
-  index.cut_average_bytes = cutting.average_bytes;
+  for (unsigned i = 0; i < threads_; ++i) packers.emplace_back(settings_.compression_level, input);
+  ChunkIndex rows;
+  rows.cut_average_bytes = cutting.average_bytes;
   Sha256Stream whole;
   PiecesStream pieces;
   const std::uint64_t first = frames.size();
@@ -113,6 +123,7 @@ Result<Image> ImagePacker::pack_image(const Input& input, TemporaryFile& frames,
     whole.update(bytes);
     pieces.update(bytes);
   });
+  std::uint64_t offset = 0;
   for (bool is_last = false; !is_last;) {
     SK_TRY(progress_.check_cancelled());
     std::vector<PackedChunk> batch;
@@ -120,27 +131,32 @@ Result<Image> ImagePacker::pack_image(const Input& input, TemporaryFile& frames,
       SK_TRY_ASSIGN(auto slice, slicer.next());
       is_last = !slice.has_value();
       if (is_last) break;
-      bytes += slice->plain.size();
-      batch.emplace_back().slice = std::move(*slice);
+      const std::size_t length = slice->plain.size();
+      batch.emplace_back(
+          PackedChunk{.slice = std::move(*slice), .offset = offset, .row = {}, .frame = {}, .failed = {}});
+      bytes += length;
+      offset += length;
     }
     pack_all(batch, packers);
     for (auto& chunk : batch) {
       if (chunk.failed) return std::move(*chunk.failed);
-      append_row(index, chunk.row);
+      append_row(rows, chunk.row);
       SK_TRY(frames.append(chunk.frame));
       done_bytes_ += chunk.slice.plain.size();
     }
     progress_.progress(Phase::stage, done_bytes_, settings_.total_bytes);
   }
-  const auto bytes = print_chunk_index(index);
+  index = print_chunk_index(rows);
+  if (input.key.content_key) index = FrameCipher(input.key).seal(kIndexPosition, index);
   Image image;
   image.volume = input.volume;
   image.plain_bytes = size;
   image.stored_bytes = frames.size() - first;
-  image.index_bytes = bytes.size();
-  image.index_digest = sha256(bytes);
+  image.index_bytes = index.size();
+  image.index_digest = sha256(index);
   image.plain_digest = whole.finish();
   image.pieces_digest = pieces.finish();
+  image.encrypted = input.key.content_key != nullptr;
   return image;
 }
 

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "engine/bundle/chunk_index.hpp"
+#include "engine/bundle/frame_cipher.hpp"
 #include "engine/bundle/frame_codec.hpp"
 #include "engine/bundle/manifest.hpp"
 #include "engine/bundle/old_contents.hpp"
@@ -25,6 +26,7 @@ class ImagePacker {
     io::File& file;
     std::string volume;
     const OldContents* old = nullptr;
+    ImageKey key;  ///< without one it is not encrypted
   };
   struct Settings {
     int compression_level = 0;
@@ -33,9 +35,9 @@ class ImagePacker {
   };
   ImagePacker(const Settings& settings, ProgressSink& progress);
 
-  /// Reads the image once; appends its frames to `frames`. With an old image it has at most kDeltaImageMaxBytes.
-  /// Errors: io_error, storage_full, cancelled.
-  [[nodiscard]] Result<Image> pack_image(const Input& input, TemporaryFile& frames, ChunkIndex& index);
+  /// Reads the image once; appends its frames to `frames`; `index` becomes what is stored of its index. With an old
+  /// image it has at most kDeltaImageMaxBytes. Errors: io_error, storage_full, cancelled.
+  [[nodiscard]] Result<Image> pack_image(const Input& input, TemporaryFile& frames, std::vector<std::byte>& index);
 
  private:
   Settings settings_;

@@ -106,9 +106,10 @@ struct ImageReader::State {
     const Member& member;  ///< all of them, one after the other
     bool is_last;          ///< member of the container
     OldImageAccess old;
+    ImageKey key;
     const std::vector<ChunkRow>& rows;
   };
-  State(Frames frames, const Options& options);
+  State(const Frames& frames, const Options& options);
   State(const State&) = delete;
   State& operator=(const State&) = delete;
   ~State();
@@ -157,13 +158,13 @@ struct ImageReader::State {
   std::vector<std::jthread> threads_;
 };
 
-ImageReader::State::State(Frames frames, const Options& options)
+ImageReader::State::State(const Frames& frames, const Options& options)
     : frames_(frames),
       // A stream passes once: what turned out not to be on the slot could not be read any more.
       plan_(options.on_slots != nullptr && frames.source.size_bytes() ? options.plan : nullptr),
       on_slots_(options.on_slots),
       place_size_(place_size_for(frames.rows)),
-      unpacker_(frames.old) {
+      unpacker_(frames.old, frames.key) {
   SK_INVARIANT(options.first_chunk <= frames_.rows.size());
   to_read_.frame_offset = frames_.member.offset;
   while (to_read_.row < options.first_chunk) to_read_.step_over(frames_.rows[to_read_.row]);
@@ -273,9 +274,9 @@ void ImageReader::State::unpack_run(Place& place, ChunkUnpacker& unpacker) {
   for (Position at = place.run.begin; at.row < place.run.end.row; at.step_over(frames_.rows[at.row])) {
     const ChunkRow& row = frames_.rows[at.row];
     const auto frame =
-        io::ConstBytes(place.frames)
+        io::Bytes(place.frames)
             .subspan(static_cast<std::size_t>(at.frame_offset - place.run.begin.frame_offset), row.stored_bytes);
-    place.result = unpacker.unpack(row, frame, place.plain_of(at, row));
+    place.result = unpacker.unpack(row, at.offset, frame, place.plain_of(at, row));
     if (place.result.has_value()) continue;
     place.whole = at.row;
     return;
@@ -302,7 +303,7 @@ void ImageReader::State::fill(Place& place, ChunkUnpacker& unpacker) {
 }
 
 void ImageReader::State::work() {
-  ChunkUnpacker unpacker(frames_.old);
+  ChunkUnpacker unpacker(frames_.old, frames_.key);
   std::unique_lock lock(mutex_);
   for (;;) {
     changed_.wait(lock, [this] { return is_ending_ || !to_unpack_.empty(); });
@@ -326,7 +327,7 @@ Result<void> ImageReader::State::fetch_missed(Place& place) {
     const ChunkRow& row = frames_.rows[at.row];
     const auto frame = io::Bytes(missed_frame_).first(row.stored_bytes);
     SK_TRY(read_frames(at, frame));
-    SK_TRY(with_context(unpacker_.unpack(row, frame, place.plain_of(at, row)), where(at)));
+    SK_TRY(with_context(unpacker_.unpack(row, at.offset, frame, place.plain_of(at, row)), where(at)));
   }
   return success();
 }
@@ -388,6 +389,7 @@ ImageReader::ImageReader(const VerifiedManifest& manifest, std::size_t image, co
                                                    .member = manifest.frames(image),
                                                    .is_last = image + 1 == manifest.manifest().images.size(),
                                                    .old = old_image_of(manifest, image, options),
+                                                   .key = manifest.key_of(image),
                                                    .rows = manifest.index(image).rows},
                                      options)) {}
 ImageReader::ImageReader(ImageReader&&) noexcept = default;

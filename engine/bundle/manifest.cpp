@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <set>
 
+#include "engine/bundle/content_key.hpp"
 #include "engine/bundle/version.hpp"
 #include "engine/json/json.hpp"
 
@@ -149,6 +150,22 @@ Result<void> read_full(JsonReader& reader, Manifest& manifest) {
                                        std::to_string(kNameMaxBytes) + " letters, digits, '-', '_' and '.'");
 }
 
+/// Stands behind the images, since it goes with encrypted ones only.
+Result<void> read_content_key(JsonReader& reader, Manifest& manifest) {
+  const Json* value = reader.optional_member("content-key");
+  if ((value != nullptr) != manifest.is_encrypted()) {
+    return make_error(Errc::corrupt, "manifest: 'content-key' goes with encrypted images, and they with it");
+  }
+  if (value == nullptr) return success();
+  JsonReader key_reader(*value, "manifest: content-key");
+  WrappedKey key;
+  SK_TRY_ASSIGN(key.bytes, read_amount(key_reader, "bytes", 1, kWrappedKeyMaxBytes));
+  SK_TRY_ASSIGN(key.digest, key_reader.digest("sha256"));
+  SK_TRY(refuse_unknown(key_reader));
+  manifest.content_key = key;
+  return success();
+}
+
 Result<void> read_records(JsonReader& reader, Manifest& manifest) {
   SK_TRY_ASSIGN(const Json* records, reader.member("records"));
   const JsonArray* range = records->as_array();
@@ -175,6 +192,13 @@ bool Manifest::is_delta() const {
   return std::ranges::any_of(images, [](const Image& image) { return image.old_image.has_value(); });
 }
 
+bool Manifest::is_encrypted() const { return std::ranges::any_of(images, &Image::encrypted); }
+
+std::string index_member_name(const Image& image) { return "index/" + image.volume + (image.encrypted ? ".enc" : ""); }
+std::string frames_member_name(const Image& image) {
+  return "image/" + image.volume + ".zst" + (image.encrypted ? ".enc" : "");
+}
+
 Result<Manifest> parse_manifest(std::string_view json) {
   SK_TRY_ASSIGN(const auto value, Json::parse(json, kManifestMaxBytes));
   JsonReader reader(value, "manifest");
@@ -195,6 +219,7 @@ Result<Manifest> parse_manifest(std::string_view json) {
   SK_TRY_ASSIGN(const Json* images, reader.member("images"));
   SK_TRY_ASSIGN(manifest.images, read_images(*images));
   SK_TRY(read_full(reader, manifest));
+  SK_TRY(read_content_key(reader, manifest));
   SK_TRY(refuse_unknown(reader));
   return manifest;
 }
@@ -234,6 +259,10 @@ std::string print_manifest(const Manifest& manifest) {
   }
   json.set("images", std::move(images));
   if (manifest.full) json.set("full", *manifest.full);
+  if (manifest.content_key) {
+    json.set("content-key",
+             JsonObject{{"bytes", manifest.content_key->bytes}, {"sha256", manifest.content_key->digest.hex()}});
+  }
   return json.print() + "\n";
 }
 

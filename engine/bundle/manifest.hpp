@@ -45,10 +45,21 @@ struct Image {
   std::uint64_t stored_bytes = 0;  ///< of its member: the sum of its frames
   std::uint64_t index_bytes = 0;
   Sha256 index_digest;
-  Sha256 plain_digest;   ///< of the whole image, as sha256sum prints it
-  Sha256 pieces_digest;  ///< of the whole image by pieces (digest.hpp): the baseline of a slot compares with this
-  bool encrypted = false;
+  Sha256 plain_digest;     ///< of the whole image, as sha256sum prints it
+  Sha256 pieces_digest;    ///< of the whole image by pieces (digest.hpp): the baseline of a slot compares with this
+  bool encrypted = false;  ///< its frames and its index
   std::optional<OldImage> old_image;  ///< some of its chunks are made from this one
+};
+
+/// Names of the members that hold an image. They end in ".enc" where it is encrypted: no other tool can read these.
+[[nodiscard]] std::string index_member_name(const Image& image);
+[[nodiscard]] std::string frames_member_name(const Image& image);
+
+inline constexpr const char* kContentKeyName = "content-key.cms";
+/// The member of this name: content_key.hpp.
+struct WrappedKey {
+  std::uint64_t bytes = 0;
+  Sha256 digest;
 };
 
 struct Manifest {
@@ -61,9 +72,11 @@ struct Manifest {
   std::int64_t records_max = 1;
   /// Of a delta: name of the bundle beside it that needs no old image and holds the same images.
   std::optional<std::string> full;
+  std::optional<WrappedKey> content_key;  ///< there when one of the images is encrypted, and only then
   std::vector<Image> images;
 
-  [[nodiscard]] bool is_delta() const;  ///< one of its images needs an old one
+  [[nodiscard]] bool is_delta() const;      ///< one of its images needs an old one
+  [[nodiscard]] bool is_encrypted() const;  ///< one of its images is
   [[nodiscard]] const Image* find(std::string_view volume) const;
 };
 

@@ -1,4 +1,4 @@
-// Owners for OpenSSL's objects. Included only by the signature's own .cpp files.
+// Owners for OpenSSL's objects. Included only by the .cpp files of the signature and of the content key.
 #pragma once
 
 #include <array>

@@ -53,6 +53,8 @@ struct RawValues {
   std::string delta_from;
   std::string full;
   std::string trust;
+  std::string decryption_key;
+  std::string decryption_certificate;
   std::string factory;
   bool append = false;  ///< has to be given and says nothing more: without it the command would read like `resign`
   std::string quarantine_id;
@@ -123,10 +125,12 @@ class Parser {
     CLI::App* create = command(*bundle, "bundle", "create");
     option(*create, "--manifest", arguments_.manifest)->required();
     add_identity(*create);
+    create->add_option("--recipient", arguments_.recipients)->allow_extra_args(false);
     option(*create, "--output", arguments_.output)->required();
     CLI::Option* delta_from = option(*create, "--delta-from", raw_.delta_from);
     option(*create, "--full", raw_.full)->needs(delta_from);
     option(*create, "--trust", raw_.trust)->needs(delta_from);
+    add_decryption(*create)->needs(delta_from);
     CLI::App* info = command(*bundle, "bundle", "info");
     option(*info, "BUNDLE", arguments_.bundle)->required();
     CLI::App* extract = command(*bundle, "bundle", "extract");
@@ -134,6 +138,7 @@ class Parser {
     option(*extract, "VOLUME", arguments_.volume)->required();
     option(*extract, "FILE", arguments_.file)->required();
     option(*extract, "--delta-from", raw_.delta_from);
+    add_decryption(*extract);
     CLI::App* sign = command(*bundle, "bundle", "sign");
     flag(*sign, "--append", raw_.append)->required();
     CLI::App* resign = command(*bundle, "bundle", "resign");
@@ -156,6 +161,12 @@ class Parser {
     option(app, "--cert", arguments_.certificate)->required();
     option(app, "--key", arguments_.key)->required();
     app.add_option("--intermediate", arguments_.intermediates)->allow_extra_args(false);
+  }
+
+  CLI::Option* add_decryption(CLI::App& app) {
+    CLI::Option* key = option(app, "--decryption-key", raw_.decryption_key);
+    CLI::Option* certificate = option(app, "--decryption-cert", raw_.decryption_certificate)->needs(key);
+    return key->needs(certificate);
   }
 
   void add_quarantine_commands() {
@@ -199,6 +210,8 @@ class Parser {
     if (!raw_.delta_from.empty()) arguments_.delta_from = raw_.delta_from;
     if (!raw_.full.empty()) arguments_.full = raw_.full;
     if (!raw_.trust.empty()) arguments_.trust = raw_.trust;
+    if (!raw_.decryption_key.empty()) arguments_.decryption_key = raw_.decryption_key;
+    if (!raw_.decryption_certificate.empty()) arguments_.decryption_certificate = raw_.decryption_certificate;
     if (!raw_.factory.empty()) arguments_.factory = raw_.factory;
     if (!raw_.quarantine_id.empty()) arguments_.quarantine_id = raw_.quarantine_id;
     if (arguments_.command == Command::mark) return check_mark();

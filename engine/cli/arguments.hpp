@@ -56,6 +56,7 @@ struct Arguments {
   std::string certificate;
   std::string key;
   std::vector<std::string> intermediates;
+  std::vector<std::string> recipients;  ///< certificates to encrypt for
   std::string output;
   std::optional<std::string> delta_from;  ///< OLD.skb
   std::optional<std::string> full;        ///< file name of the full bundle beside a delta
@@ -63,6 +64,8 @@ struct Arguments {
   bool unverified = false;
   std::string request;   ///< of a time stamp: the file to write
   std::string response;  ///< or the one to read
+  std::optional<std::string> decryption_key;
+  std::optional<std::string> decryption_certificate;
   std::optional<std::string> factory;
   std::optional<std::string> quarantine_id;
   bool force = false;

@@ -7,11 +7,26 @@
 #include "engine/bundle/temporary_file.hpp"
 #include "engine/cli/bundle_inputs.hpp"
 #include "engine/cli/figures.hpp"
+#include "engine/configuration/decryption_key.hpp"
 #include "engine/configuration/toml_document.hpp"
 #include "engine/transaction/record.hpp"
 
 namespace slotkeeper::cli {
 namespace {
+
+// That of the command line, or else of the configuration.
+bundle::FindRecipient find_recipient(const Surroundings& surroundings, const Arguments& arguments) {
+  return [&]() -> Result<bundle::RecipientIdentity> {
+    if (arguments.decryption_key)
+      return read_recipient(surroundings.storage, {.path = *arguments.decryption_key, .named_by = "--decryption-key"},
+                            {.path = *arguments.decryption_certificate, .named_by = "--decryption-cert"});
+    const auto configuration = load_configuration(surroundings.storage, arguments.config);
+    if (configuration.has_value() && !configuration.assume_value().encryption_key.empty())
+      return load_recipient(surroundings.storage, configuration.assume_value());
+    return make_error(Errc::config,
+                      "it is encrypted: name a recipient's key with --decryption-key and --decryption-cert");
+  };
+}
 
 bundle::Manifest describe(const ManifestSource& source) {
   bundle::Manifest manifest;
@@ -80,7 +95,7 @@ std::vector<std::string> lines_about(const bundle::Manifest& manifest, const Sha
                                     "size: " + format_bytes(size_bytes), "manifest sha256: " + digest.hex()};
   for (const bundle::Image& image : manifest.images)
     lines.push_back("image " + image.volume + ": " + format_bytes(image.plain_bytes) + ", stored in " +
-                    format_bytes(image.stored_bytes) +
+                    format_bytes(image.stored_bytes) + (image.encrypted ? ", encrypted" : "") +
                     (image.old_image ? ", made from version " + image.old_image->version + " (sha256 " +
                                            image.old_image->plain_digest.hex() + ")"
                                      : ""));
@@ -100,7 +115,10 @@ std::vector<std::string> lines_about(const bundle::Manifest& manifest, const Sha
 // OLD.skb is mostly signed by who signs the delta, or by the same authority.
 Result<bundle::DeltaRequest> read_delta(const Surroundings& surroundings, const Arguments& arguments,
                                         const bundle::SigningIdentity& identity) {
-  bundle::DeltaRequest delta{.old_path = *arguments.delta_from, .trust = {}, .full = arguments.full.value_or("")};
+  bundle::DeltaRequest delta{.old_path = *arguments.delta_from,
+                             .trust = {},
+                             .find_recipient = find_recipient(surroundings, arguments),
+                             .full = arguments.full.value_or("")};
   delta.trust.now = surroundings.host.now();
   delta.trust.origin = arguments.trust.value_or(arguments.certificate);
   if (arguments.trust) {
@@ -121,8 +139,13 @@ Result<CommandResult> create(const Surroundings& surroundings, const Arguments& 
   request.description = describe(source);
   const std::string directory = bundle::place_of(arguments.manifest).folder;
   for (const ManifestSource::Image& image : source.images)
-    request.images.push_back(
-        {.volume = image.volume, .path = image.file.starts_with('/') ? image.file : directory + "/" + image.file});
+    request.images.push_back({.volume = image.volume,
+                              .path = image.file.starts_with('/') ? image.file : directory + "/" + image.file,
+                              .encrypt = image.encrypt.value_or(!arguments.recipients.empty())});
+  for (const std::string& path : arguments.recipients) {
+    SK_TRY_ASSIGN(auto pem, read_pem_input(storage, path, "--recipient"));
+    request.recipients_pem.push_back(std::move(pem));
+  }
   request.output_path = arguments.output;
   if (arguments.delta_from) {
     SK_TRY_ASSIGN(request.delta, read_delta(surroundings, arguments, request.identity));
@@ -135,6 +158,25 @@ Result<CommandResult> create(const Surroundings& surroundings, const Arguments& 
   return result;
 }
 
+// Who can decrypt it. The CMS that says so is given to a parser only when it is known who wrote it.
+Result<void> add_recipients(const bundle::Inspection& inspection, bool trusted, CommandResult& result) {
+  if (!inspection.manifest.is_encrypted()) return success();
+  JsonArray json;
+  if (trusted) {
+    SK_TRY_ASSIGN(const auto recipients, bundle::recipients_of(inspection.wrapped_key));
+    for (const bundle::Recipient& recipient : recipients) {
+      json.emplace_back(
+          JsonObject{{"issuer", escape_bytes(recipient.issuer)}, {"serial", escape_bytes(recipient.serial)}});
+      result.lines.push_back("recipient: " + recipient.serial +
+                             (recipient.issuer.empty() ? " (key identifier)" : " of " + recipient.issuer));
+    }
+  } else {
+    result.lines.emplace_back("recipients: not shown, because the bundle is not trusted");
+  }
+  result.extra.emplace_back("recipients", std::move(json));
+  return success();
+}
+
 Result<CommandResult> show(const Surroundings& surroundings, const Arguments& arguments) {
   SK_TRY_ASSIGN(const auto anchors, find_anchors(surroundings, arguments));
   SK_TRY_ASSIGN(auto source, open_location(surroundings, arguments, anchors));
@@ -145,11 +187,14 @@ Result<CommandResult> show(const Surroundings& surroundings, const Arguments& ar
   std::string reason = anchors.reason;
   JsonArray signers;
   if (anchors.policy) {
-    auto verified = bundle::verify_bundle(std::move(opened), *anchors.policy);
+    // Nobody has to be able to decrypt a bundle to be told who signed it.
+    auto verified =
+        with_context(bundle::verify_manifest_signature(opened.manifest_text(), opened.signature(), *anchors.policy),
+                     opened.source().name());
     if (verified.has_value()) {
       trusted = true;
-      reason = "signed by " + verified.assume_value().signers().front().subject;
-      for (const bundle::Signer& signer : verified.assume_value().signers())
+      reason = "signed by " + verified.assume_value().front().subject;
+      for (const bundle::Signer& signer : verified.assume_value())
         signers.emplace_back(JsonObject{{"subject", escape_bytes(signer.subject)},
                                         {"algorithm", escape_bytes(signer.algorithm)},
                                         {"not_after", escape_bytes(signer.not_after)},
@@ -169,6 +214,7 @@ Result<CommandResult> show(const Surroundings& surroundings, const Arguments& ar
   result.lines = lines_about(inspection.manifest, inspection.digest, inspection.size_bytes);
   result.lines.insert(result.lines.begin(),
                       "trusted: " + std::string(trusted ? "true" : "false") + " (" + reason + ")");
+  SK_TRY(add_recipients(inspection, trusted, result));
   return result;
 }
 
@@ -195,6 +241,7 @@ struct Extraction {
   const bundle::VerifiedManifest& manifest;
   std::size_t image = 0;
   const bundle::TrustPolicy& policy;
+  const bundle::FindRecipient& find_recipient;
   io::Directory& directory;
   io::File& file;
 };
@@ -204,7 +251,7 @@ Result<void> unpack_delta(const Surroundings& surroundings, const std::string& o
   const bundle::Image& wanted = extraction.manifest.manifest().images[extraction.image];
   SK_TRY_ASSIGN(auto source, open_file_source(surroundings.storage, old_path));
   SK_TRY_ASSIGN(auto opened, bundle::open_bundle(std::move(source)));
-  SK_TRY_ASSIGN(const auto old, bundle::verify_bundle(std::move(opened), extraction.policy));
+  SK_TRY_ASSIGN(const auto old, bundle::verify_bundle(std::move(opened), extraction.policy, extraction.find_recipient));
   SK_TRY_ASSIGN(const std::size_t image, find_image(old.manifest(), wanted.volume));
   if (old.manifest().images[image].plain_digest != wanted.old_image->plain_digest || old.manifest().is_delta())
     return make_error(Errc::usage, "the delta was not made from " + old_path + " but from the full bundle of version " +
@@ -231,7 +278,8 @@ Result<CommandResult> extract(const Surroundings& surroundings, const Arguments&
   if (!anchors.policy) return make_error(Errc::config, anchors.reason);
   SK_TRY_ASSIGN(auto source, open_location(surroundings, arguments, anchors));
   SK_TRY_ASSIGN(auto opened, bundle::open_bundle(std::move(source)));
-  SK_TRY_ASSIGN(const auto manifest, bundle::verify_bundle(std::move(opened), *anchors.policy));
+  const auto decrypted_by = find_recipient(surroundings, arguments);
+  SK_TRY_ASSIGN(const auto manifest, bundle::verify_bundle(std::move(opened), *anchors.policy, decrypted_by));
   SK_TRY_ASSIGN(const std::size_t image, find_image(manifest.manifest(), arguments.volume));
 
   const bundle::FilePlace output = bundle::place_of(arguments.file);
@@ -244,6 +292,7 @@ Result<CommandResult> extract(const Surroundings& surroundings, const Arguments&
                 {.manifest = manifest,
                  .image = image,
                  .policy = *anchors.policy,
+                 .find_recipient = decrypted_by,
                  .directory = *directory,
                  .file = partial.file()}));
   SK_TRY(partial.keep_as(output.name));

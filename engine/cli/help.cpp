@@ -62,13 +62,17 @@ booted slot holds.
     HelpTopic{"quarantine clear", "[ID]", "allow one of them, or all, to be tried again", ""},
     HelpTopic{"bundle create",
               "--manifest FILE --cert PEM --key KEY\n         [--intermediate PEM]... --output FILE\n"
-              "         [--delta-from OLD.skb [--full NAME] [--trust PEM]]",
+              "         [--recipient PEM]...\n"
+              "         [--delta-from OLD.skb [--full NAME] [--trust PEM]\n"
+              "          [--decryption-key PEM --decryption-cert PEM]]",
               "pack images into a bundle and sign it",
               R"(  --manifest FILE     TOML description; image paths are relative to it
   --cert PEM          the signer's certificate
   --key KEY           its private key: a PEM file or a pkcs11: URI
   --intermediate PEM  certificate between signer and anchor; may be repeated
   --output FILE       the bundle to write; must not exist
+  --recipient PEM     encrypt the images for the holder of this certificate; may
+                      be repeated, one of them suffices to decrypt
 
 A delta is a small bundle for devices that run the firmware of OLD.skb:
   --delta-from OLD.skb
@@ -78,6 +82,8 @@ A delta is a small bundle for devices that run the firmware of OLD.skb:
                       beside the delta, in its folder or below the same URL:
                       other devices install that one instead
   --trust PEM         who signed OLD.skb (default: --cert and --intermediate)
+  --decryption-key PEM, --decryption-cert PEM
+                      to decrypt OLD.skb
 )"},
     HelpTopic{"bundle timestamp",
               "--request FILE BUNDLE\n       slotkeeper bundle timestamp --response FILE [--output FILE] BUNDLE",
@@ -93,11 +99,17 @@ signatures each is stamped.
   --output FILE       write FILE, which must not exist, and leave BUNDLE alone
 )"},
     HelpTopic{"bundle info", "BUNDLE", "what is in a bundle and whether it is trusted", ""},
-    HelpTopic{"bundle extract", "BUNDLE VOLUME FILE [--delta-from OLD.skb]", "write one image of a bundle into a file",
+    HelpTopic{"bundle extract",
+              "BUNDLE VOLUME FILE [--delta-from OLD.skb]\n"
+              "         [--decryption-key PEM --decryption-cert PEM]",
+              "write one image of a bundle into a file",
               R"(The image is verified on the way. FILE must not exist.
 
   --delta-from OLD.skb
                       of a delta: the bundle it was made from
+  --decryption-key PEM, --decryption-cert PEM
+                      of an encrypted bundle: the private key and certificate of
+                      a recipient (default: those of the configuration)
 )"},
     HelpTopic{"bundle sign",
               "--append --cert PEM --key KEY\n         [--intermediate PEM]... [--trust PEM] [--output FILE] BUNDLE",

@@ -66,6 +66,9 @@ struct Configuration {
 
   TrustSettings trust;
 
+  std::string encryption_key;          ///< of this device, to decrypt bundles; empty: none
+  std::string encryption_certificate;  ///< what they are encrypted for; goes with the key
+
   std::string health_directory = "/etc/slotkeeper/health.d";
   std::chrono::milliseconds health_timeout{120'000};
   std::chrono::milliseconds confirm_within{900'000};
@@ -85,8 +88,8 @@ struct Configuration {
 
 /// Checks what needs the device: something is mounted at the permanent partition's path (an unmounted one would be an
 /// empty directory of the running firmware), the hook and health directories and all files in them belong to root and
-/// are writable by nobody else, and no hook is there that this version does not run yet. Absent hook and health
-/// directories pass. Errors: config, not_supported_yet, io_error.
+/// are writable by nobody else, the decryption key is readable by nobody else, and no hook is there that this version
+/// does not run yet. Absent hook and health directories pass. Errors: config, not_supported_yet, io_error.
 [[nodiscard]] Result<void> check_configuration(io::Storage& storage, const Configuration& configuration);
 
 /// Only the first of these: what `recover` needs. A hook of wrong ownership must not keep a device from coming up.
@@ -107,7 +110,8 @@ struct Configuration {
 struct ManifestSource {
   struct Image {
     std::string volume;
-    std::string file;  ///< as written; relative to the manifest's folder
+    std::string file;                  ///< as written; relative to the manifest's folder
+    std::optional<bool> encrypt = {};  ///< nothing: where there are recipients
   };
   std::string version;
   std::vector<std::string> compatible;

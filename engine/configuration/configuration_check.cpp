@@ -5,6 +5,7 @@
 #include <cerrno>
 
 #include "engine/configuration/configuration.hpp"
+#include "engine/configuration/decryption_key.hpp"
 
 namespace slotkeeper {
 namespace {
@@ -110,6 +111,7 @@ Result<void> check_permanent_partition(io::Storage& storage, const Configuration
 Result<void> check_configuration(io::Storage& storage, const Configuration& configuration) {
   SK_TRY(check_permanent_partition(storage, configuration));
   SK_TRY(check_hooks(storage, configuration));
+  SK_TRY(check_decryption_key(storage, configuration));
   SK_TRY(with_context(list_programs(storage, configuration.health_directory), "health.directory"));
   return success();
 }

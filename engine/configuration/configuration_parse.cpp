@@ -269,6 +269,19 @@ Result<void> read_trust(const TomlTable& document, Configuration& configuration)
   return success();
 }
 
+Result<void> read_encryption(const TomlTable& document, Configuration& configuration) {
+  SK_TRY_ASSIGN(const auto encryption, document.table("encryption"));
+  if (!encryption) return success();
+  SK_TRY(encryption->check_keys({"key", "certificate"}));
+  SK_TRY_ASSIGN(const auto written, encryption->string("key"));
+  if (written && written->starts_with("pkcs11:"))
+    return encryption->wrong("key", "a key on a token is not supported yet by this version", Errc::not_supported_yet);
+  SK_TRY_ASSIGN(configuration.encryption_key, required<std::string>(*encryption, "key", encryption->path("key")));
+  SK_TRY_ASSIGN(configuration.encryption_certificate,
+                required<std::string>(*encryption, "certificate", encryption->path("certificate")));
+  return success();
+}
+
 Result<void> read_health(const TomlTable& document, Configuration& configuration) {
   SK_TRY_ASSIGN(const auto health, document.table("health"));
   if (!health) return success();
@@ -358,8 +371,8 @@ Result<void> read_install(const TomlTable& document, Configuration& configuratio
 Result<Configuration> parse_configuration(std::string_view text, const std::string& file_name) {
   SK_TRY_ASSIGN(const TomlValue root, parse_toml(text, file_name));
   const TomlTable document(root, file_name, "");
-  SK_TRY(document.check_keys(
-      {"device", "state", "slots", "volumes", "boot", "permanent", "trust", "health", "hooks", "source", "install"}));
+  SK_TRY(document.check_keys({"device", "state", "slots", "volumes", "boot", "permanent", "trust", "encryption",
+                              "health", "hooks", "source", "install"}));
   Configuration configuration;
   configuration.path = file_name;
   SK_TRY(read_device(document, configuration));
@@ -369,6 +382,7 @@ Result<Configuration> parse_configuration(std::string_view text, const std::stri
   SK_TRY(read_boot(document, configuration));
   SK_TRY(read_permanent(document, configuration));
   SK_TRY(read_trust(document, configuration));
+  SK_TRY(read_encryption(document, configuration));
   SK_TRY(read_health(document, configuration));
   SK_TRY(read_hooks(document, configuration));
   SK_TRY(read_source(document, configuration));

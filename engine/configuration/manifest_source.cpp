@@ -102,10 +102,11 @@ Result<void> read_images(const TomlTable& document, ManifestSource& source) {
   if (tables.size() > bundle::kImagesMax)
     return document.wrong("image", "more than " + std::to_string(bundle::kImagesMax) + " images");
   for (const TomlTable& table : tables) {
-    SK_TRY(table.check_keys({"volume", "file"}));
+    SK_TRY(table.check_keys({"volume", "file", "encrypt"}));
     ManifestSource::Image image;
     SK_TRY_ASSIGN(image.volume, required<std::string>(table, "volume", table.string("volume")));
     SK_TRY_ASSIGN(image.file, required<std::string>(table, "file", table.string("file")));
+    SK_TRY_ASSIGN(image.encrypt, table.boolean("encrypt"));
     if (!bundle::is_plain_name(image.volume) || image.volume.size() > bundle::kNameMaxBytes)
       return table.wrong("volume", "\"" + image.volume +
                                        "\" is not a volume name: letters, digits, '-', '_' and '.', at most " +

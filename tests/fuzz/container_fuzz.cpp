@@ -73,7 +73,9 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     const Inspection& found = inspected.assume_value();
     require(found.size_bytes == size);
     const std::size_t images = found.manifest.images.size();
-    require(found.members.size() == 2 + 2 * images);
+    require(found.members.size() == 2 + 2 * images + (found.manifest.is_encrypted() ? 1 : 0));
+    // The wrapped key of an encrypted bundle is CMS for a parser that sees nothing unsigned; without it all is closed.
+    if (found.manifest.is_encrypted()) continue;
     for (std::size_t i = 0; i < images; ++i) {
       unpack_frames(opened.assume_value().source(), found.members[2 + i], found.members[2 + images + i],
                     found.manifest.images[i]);

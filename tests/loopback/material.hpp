@@ -43,6 +43,9 @@ class Material {
   [[nodiscard]] std::string intermediate() const;
   /// A file of fixtures/keys/make-keys by its name.
   [[nodiscard]] std::string key_file(const std::string& name) const { return folder_ + "/keys/" + name; }
+  /// Of whom bundles are encrypted for: "device", "device-rsa", "group"; of "stranger", whom none is.
+  [[nodiscard]] std::string recipient(const std::string& name) const { return folder_ + "/keys/" + name + ".pem"; }
+  [[nodiscard]] std::string recipient_key(const std::string& name) const { return folder_ + "/keys/" + name + ".key"; }
   /// A root filesystem with this version in /etc/firmware-version: "1.0.0", "2.0.0", "3.0.0"; "9.0.0" has no
   /// /sbin/init and never comes up.
   [[nodiscard]] std::string image(const std::string& version) const;

@@ -1,4 +1,5 @@
 #include "engine/bundle/bundle.hpp"
+#include "engine/configuration/decryption_key.hpp"
 #include "engine/configuration/trust_policy.hpp"
 #include "engine/transaction/commands/commands.hpp"
 #include "engine/transaction/floor.hpp"
@@ -34,7 +35,9 @@ Result<Factory> from_factory(EngineSettings& settings, const Slot& slot, const s
   SK_TRY_ASSIGN(auto source, open_source(settings.storage, location, settings.configuration.source, calls));
   SK_TRY_ASSIGN(auto bundle, bundle::open_bundle(std::move(source)));
   SK_TRY_ASSIGN(const auto policy, load_trust_policy(settings.storage, settings.configuration, settings.host.now()));
-  SK_TRY_ASSIGN(const auto verified, bundle::verify_bundle(std::move(bundle), policy));
+  SK_TRY_ASSIGN(const auto verified, bundle::verify_bundle(std::move(bundle), policy, [&settings] {
+                  return load_recipient(settings.storage, settings.configuration);
+                }));
   const bundle::Manifest& manifest = verified.manifest();
   SK_TRY_ASSIGN(auto floor, floor_raised_by(std::nullopt, verified));
   SlotBaseline baseline;

@@ -1,5 +1,6 @@
 #include "engine/transaction/steps/open.hpp"
 
+#include "engine/configuration/decryption_key.hpp"
 #include "engine/configuration/trust_policy.hpp"
 
 namespace slotkeeper {
@@ -16,7 +17,8 @@ Result<bundle::VerifiedManifest> verify(Device& device, bundle::Bundle bundle) {
   device.phase = Phase::verify;
   SK_TRY_ASSIGN(const auto policy,
                 load_trust_policy(device.storage(), device.configuration(), device.settings.host.now()));
-  return bundle::verify_bundle(std::move(bundle), policy);
+  return bundle::verify_bundle(std::move(bundle), policy,
+                               [&device] { return load_recipient(device.storage(), device.configuration()); });
 }
 
 Result<bundle::VerifiedManifest> open_and_verify(Device& device, const std::string& location) {

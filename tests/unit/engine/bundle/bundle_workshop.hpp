@@ -74,6 +74,18 @@ inline bundle::SigningIdentity identity_of(const std::string& name) {
   return identity;
 }
 
+/// A recipient of make-keys.
+inline bundle::RecipientIdentity recipient_of(const std::string& name) {
+  bundle::RecipientIdentity identity;
+  identity.certificate_pem = read_file(certificate_path(name));
+  identity.key_pem = read_file(key_path(name));
+  identity.origin = name + ".pem";
+  return identity;
+}
+inline bundle::FindRecipient decrypted_by(const std::string& name) {
+  return [name]() -> Result<bundle::RecipientIdentity> { return recipient_of(name); };
+}
+
 inline constexpr std::int64_t kMiddleOf2026 = 1782000000;  ///< seconds since 1970
 
 inline bundle::TrustPolicy policy_with(const std::string& anchor = "ca") {
@@ -130,6 +142,13 @@ inline Result<bundle::CreatedBundle> create(const bundle::CreateRequest& request
   return bundle::create_bundle(*storage, request, progress);
 }
 
+/// All images encrypted.
+inline bundle::CreateRequest encrypted_for(bundle::CreateRequest request, const std::vector<std::string>& recipients) {
+  for (auto& image : request.images) image.encrypt = true;
+  for (const auto& name : recipients) request.recipients_pem.push_back(read_file(certificate_path(name)));
+  return request;
+}
+
 /// Bytes in memory as a source. Without a known size it is like a stream.
 class MemorySource final : public Source {
  public:
@@ -156,9 +175,10 @@ class MemorySource final : public Source {
   std::uint64_t bytes_read_ = 0;
 };
 
-inline Result<bundle::VerifiedManifest> verify_bytes(std::string bytes, const bundle::TrustPolicy& policy) {
+inline Result<bundle::VerifiedManifest> verify_bytes(std::string bytes, const bundle::TrustPolicy& policy,
+                                                     const bundle::FindRecipient& find = bundle::no_recipient) {
   SK_TRY_ASSIGN(auto opened, bundle::open_bundle(std::make_unique<MemorySource>(std::move(bytes))));
-  return bundle::verify_bundle(std::move(opened), policy);
+  return bundle::verify_bundle(std::move(opened), policy, find);
 }
 
 /// All bytes of an image, or the first error.

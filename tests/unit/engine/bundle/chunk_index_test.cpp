@@ -177,10 +177,20 @@ TEST(ChunkIndex, TakesOnlyAveragesThatTheCutterHas) {
   for (const std::uint32_t average : {1u, 2048u, 8193u, 12288u, 2 * kCutAverageMaxBytes}) EXPECT_FALSE(takes(average));
 }
 
-TEST(ChunkIndex, RefusesFlagsItDoesNotKnowAndDoesNotDoYet) {
+TEST(ChunkIndex, RefusesFlagsItDoesNotKnow) {
   EXPECT_EQ(error_of_row([](ChunkRow& row) { row.flags = 8; }), Errc::unsupported);
   EXPECT_EQ(error_of_row([](ChunkRow& row) { row.flags = 1u << 31; }), Errc::unsupported);
-  EXPECT_EQ(error_of_row([](ChunkRow& row) { row.flags = chunk_flag::kEncrypted; }), Errc::unsupported);
+}
+
+TEST(ChunkIndex, TellsWhetherAllFramesAreEncrypted) {
+  ChunkIndex index{{frame_row(4096, 100), zero_row(4096), frame_row(4096, 100)}};
+  EXPECT_TRUE(index.frames_are(false));
+  EXPECT_FALSE(index.frames_are(true));
+  index.rows[0].flags = chunk_flag::kEncrypted;
+  EXPECT_FALSE(index.frames_are(false));
+  EXPECT_FALSE(index.frames_are(true));
+  index.rows[2].flags = chunk_flag::kEncrypted | chunk_flag::kOldImage;
+  EXPECT_TRUE(index.frames_are(true));
 }
 
 TEST(ChunkIndex, RefusesAZeroRunThatSaysAnythingElse) {

@@ -145,6 +145,20 @@ TEST(ParseArguments, TakesTheOptionsOfADelta) {
   EXPECT_EQ(accepted({"bundle", "extract", "b", "v", "f", "--delta-from", "old.skb"}).delta_from, "old.skb");
 }
 
+TEST(ParseArguments, TakesWhomToEncryptForAndWhoDecrypts) {
+  Words create = {"bundle", "create", "--manifest", "m", "--cert", "c", "--key", "k", "--output", "o"};
+  create.insert(create.end(), {"--recipient", "a.pem", "--recipient", "b.pem"});
+  EXPECT_EQ(accepted(create).recipients, (Words{"a.pem", "b.pem"}));
+  Words extract = {"bundle", "extract", "b", "v", "f", "--decryption-key", "k"};
+  EXPECT_EQ(refusal_of(extract),
+            "--decryption-key requires --decryption-cert (see 'slotkeeper bundle extract --help')");
+  extract.insert(extract.end(), {"--decryption-cert", "c"});
+  EXPECT_EQ(accepted(extract).decryption_key, "k");
+  EXPECT_EQ(accepted(extract).decryption_certificate, "c");
+  create.insert(create.end(), {"--decryption-key", "k", "--decryption-cert", "c"});
+  EXPECT_EQ(refusal_of(create), "--decryption-key requires --delta-from (see 'slotkeeper bundle create --help')");
+}
+
 TEST(ParseArguments, TakesAFileThatIsCalledLikeACommand) {
   EXPECT_EQ(accepted({"install", "status"}).bundle, "status");
   EXPECT_EQ(accepted({"bundle", "info", "create"}).bundle, "create");

@@ -56,6 +56,25 @@ class CheckConfiguration : public testing::Test {
   bool mounted_ = false;
 };
 
+TEST_F(CheckConfiguration, RefusesADecryptionKeyThatOthersCanOpen) {
+  configuration_.encryption_key = folder_ / "decryption.key";
+  make_program(folder_ / "health.d/10-check");
+  expect_good();  // it is missed when a bundle needs it
+  const std::string path = configuration_.encryption_key;
+  std::ofstream(path) << "key\n";
+  for (const mode_t mode : {0604, 0640, 0602, 0660, 0601}) {
+    ASSERT_EQ(chmod(path.c_str(), mode), 0);
+    expect_refusal(Errc::config, "system.toml: encryption.key: " + path + " can be opened by others");
+  }
+  ASSERT_EQ(chmod(path.c_str(), 0400), 0);
+  expect_good();
+  ASSERT_EQ(chown(path.c_str(), 4711, 0), 0);
+  expect_refusal(Errc::config, "belongs to user 4711; it must belong to root");
+  ASSERT_EQ(unlink(path.c_str()), 0);
+  ASSERT_EQ(mkdir(path.c_str(), 0700), 0);
+  expect_refusal(Errc::config, "is not a regular file");
+}
+
 TEST_F(CheckConfiguration, AcceptsAMountedPartitionAndProgramsOfRoot) {
   expect_good();  // no hook directory at all
   make_hooks_directory();

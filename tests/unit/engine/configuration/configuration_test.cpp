@@ -110,6 +110,9 @@ confirm-within = "1h"
 allow-empty = true
 [hooks]
 directory = "/k"
+[encryption]
+key = "/etc/slotkeeper/decryption.key"
+certificate = "/etc/slotkeeper/decryption.pem"
 [source]
 ca = "/etc/slotkeeper/ca.pem"
 client-certificate = "/etc/slotkeeper/client.pem"
@@ -162,6 +165,8 @@ gentle = true
   EXPECT_EQ(configuration.source.ca, "/etc/slotkeeper/ca.pem");
   EXPECT_EQ(configuration.source.client_certificate, "/etc/slotkeeper/client.pem");
   EXPECT_EQ(configuration.source.client_key, "/etc/slotkeeper/client.key");
+  EXPECT_EQ(configuration.encryption_key, "/etc/slotkeeper/decryption.key");
+  EXPECT_EQ(configuration.encryption_certificate, "/etc/slotkeeper/decryption.pem");
   EXPECT_EQ(configuration.source.proxy, "http://proxy.example:3128");
   EXPECT_EQ(configuration.source.max_rate, 2u << 20);
   EXPECT_EQ(configuration.source.timeout, milliseconds(10'000));
@@ -224,6 +229,7 @@ INSTANTIATE_TEST_SUITE_P(
                 "system.toml:14: trust.anchor: unknown key (did you mean anchors?)"},
         Refusal{"health", kMore, "[health]\ntime-out = \"1s\"\n",
                 "system.toml:16: health.time-out: unknown key (did you mean timeout?)"},
+        Refusal{"encryption", kMore, "[encryption]\ncert = \"/c\"\n", "system.toml:16: encryption.cert: unknown key"},
         Refusal{"source", kMore, "[source]\nmax-rat = \"1 MiB\"\n",
                 "system.toml:16: source.max-rat: unknown key (did you mean max-rate?)"},
         Refusal{"install", kMore, "[install]\nmax-rate = \"1 MiB\"\n", "system.toml:16: install.max-rate: unknown key"},
@@ -325,6 +331,10 @@ INSTANTIATE_TEST_SUITE_P(
                 "system.toml:15: source.client-certificate: is missing; source.client-key needs it"},
         Refusal{"clientCertificateAlone", kMore, "[source]\nclient-certificate = \"/c\"\n",
                 "system.toml:15: source.client-key: is missing; source.client-certificate needs it"},
+        Refusal{"decryptionKeyAlone", kMore, "[encryption]\nkey = \"/k\"\n",
+                "system.toml:15: encryption.certificate: is missing"},
+        Refusal{"decryptionCertificateAlone", kMore, "[encryption]\ncertificate = \"/c\"\n",
+                "system.toml:15: encryption.key: is missing"},
         Refusal{"caRelative", kMore, "[source]\nca = \"ca.pem\"\n",
                 "system.toml:16: source.ca: \"ca.pem\" is a relative path, it must begin with '/'"},
         Refusal{"proxyWithoutScheme", kMore, "[source]\nproxy = \"user:word@proxy\"\n",
@@ -449,6 +459,14 @@ TEST(ParseConfiguration, ReadsTheEfiBackend) {
   EXPECT_EQ(configuration.efi_partition, "/efi");
   sections.boot = "[boot]\nbackend = \"efi\"\nefi-loader = \"systemd-boot\"\n";
   EXPECT_EQ(accepted(sections.document()).efi_loader, EfiLoader::systemd_boot);
+}
+
+TEST(ParseConfiguration, AnswersNotSupportedYetForWhatLaterVersionsBring) {
+  Sections sections;
+  sections.*kMore = "[encryption]\nkey = \"pkcs11:token=x\"\ncertificate = \"/c\"\n";
+  const Error error = refusal_of(sections.document());
+  EXPECT_EQ(error.code, Errc::not_supported_yet);
+  EXPECT_EQ(error.message, "system.toml:16: encryption.key: a key on a token is not supported yet by this version");
 }
 
 TEST(ParseConfiguration, NamesTheLineOfASyntaxError) {

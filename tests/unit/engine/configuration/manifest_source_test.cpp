@@ -32,7 +32,7 @@ TEST(ParseManifestSource, ReadsEverythingElse) {
   auto parsed = parse_manifest_source(
       "version = \"1\"\ncompatible = [\"a\", \"b\"]\n[config]\nschema = 4\nreadable-by = 3\n[engine]\nrecords = [1, "
       "2]\n" +
-          kImage + "[[image]]\nvolume = \"boot\"\nfile = \"/abs/boot.img\"\n",
+          kImage + "[[image]]\nvolume = \"boot\"\nfile = \"/abs/boot.img\"\nencrypt = false\n",
       "m.toml");
   ASSERT_TRUE(parsed.has_value()) << parsed.assume_error().message;
   const ManifestSource& source = parsed.assume_value();
@@ -41,6 +41,8 @@ TEST(ParseManifestSource, ReadsEverythingElse) {
   EXPECT_EQ(source.config_readable_by, 3);
   EXPECT_EQ(source.records_max, 2);
   EXPECT_EQ(source.images[1].file, "/abs/boot.img");
+  EXPECT_EQ(source.images[0].encrypt, std::nullopt);
+  EXPECT_EQ(source.images[1].encrypt, false);
 }
 
 TEST(ParseManifestSource, ReadsAFirmwareGroup) {
