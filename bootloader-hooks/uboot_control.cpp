@@ -5,7 +5,8 @@
 //            one. That write is the switch. Afterwards the same content goes into the other copy, too.
 // Cut:       in the first write: old state, one copy damaged (or whole and old, or whole and new). Between the writes:
 //            new state; the other copy is valid and says the state before. In the second: new state, one copy damaged.
-// Read back: each copy after its flush, past the cache, before the next one is touched.
+// Read back: each copy after its flush, past the cache, before the next one is touched; at the end both, since they may
+//            share a page that is written as a whole.
 // Damage:    the CRC of each copy, on every read. One damaged copy is rewritten from the valid one (`repair`, and every
 //            store does it on the way), its first sector cleared before: it must not become valid again by a torn write
 //            and say what it said once. With two damaged ones nothing is written until `initialise`.
@@ -137,10 +138,19 @@ class UbootControl final : public BootControl {
     SK_TRY(with_context(write_copy(storage_, places_[plan.first], plan.next),
                         "writing the first copy of the boot environment; unless that write went through all the same, "
                         "the bootloader still goes by the old state"));
-    if (!plan.both) return success();
-    return with_context(write_copy(storage_, places_[1 - plan.first], numbered_after(plan.next)),
-                        "writing the second copy of the boot environment; the bootloader goes by the new state "
-                        "already, from the first copy");
+    EnvironmentCopies wanted = now;
+    wanted[plan.first] = plan.next;
+    if (plan.both) {
+      wanted[1 - plan.first] = numbered_after(plan.next);
+      SK_TRY(with_context(write_copy(storage_, places_[1 - plan.first], wanted[1 - plan.first]),
+                          "writing the second copy of the boot environment; the bootloader goes by the new state "
+                          "already, from the first copy"));
+    }
+    // Copies may share a page, and then the write of one carries the other along.
+    SK_TRY_ASSIGN(const EnvironmentCopies found, read_copies(storage_, places_));
+    if (found == wanted) return success();
+    return make_error(Errc::readback_mismatch,
+                      "a copy of the boot environment changed while the other one was written");
   }
 
   io::Storage& storage_;

@@ -33,7 +33,7 @@ void store_crc(io::Bytes copy, std::uint32_t value) {
 std::uint8_t flags_of(io::ConstBytes copy) { return static_cast<std::uint8_t>(copy[kFlagsAt]); }
 
 /// The "name=value" strings of a valid copy.
-std::vector<std::string> entries_of(io::ConstBytes copy) {
+[[maybe_unused]] std::vector<std::string> entries_of(io::ConstBytes copy) {
   std::vector<std::string> entries;
   std::string_view data = io::as_text(copy.subspan(kDataAt));
   while (!data.empty() && data.front() != '\0') {
