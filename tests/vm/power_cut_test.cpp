@@ -49,14 +49,14 @@ constexpr const char* kInstall = "slotkeeper --json install /bundles/3.5.1.skb";
 constexpr Scene kScenes[] = {
     {"Compaction", DiskState::provisioned, kInstall, "\"phase\":\"compact\"", milliseconds(1000), "A"},
     {"Snapshot", DiskState::provisioned, kInstall, "\"phase\":\"snapshot\"", milliseconds(400), "A"},
-    {"Staging", DiskState::provisioned, kInstall, "\"phase\":\"stage\"", milliseconds(3000), "A"},
+    {"Staging", DiskState::provisioned, kInstall, "\"phase\":\"stage\"", milliseconds(1500), "A"},
     {"Switch", DiskState::provisioned, kInstall, "SWITCH", milliseconds(250), "AB"},
     {"Bootloader", DiskState::armed_good, nullptr, "BOOTLOADER", milliseconds(120), "AB"},
     {"Trial", DiskState::armed_good, nullptr, "SK: boot B", milliseconds(1500), "AB"},
     {"Confirm", DiskState::armed_good, nullptr, "SK: confirm begins", milliseconds(900), "AB"},
     {"Rollback", DiskState::armed_unhealthy, nullptr, "SK: confirm begins", milliseconds(1200), "A"},
     {"Restore", DiskState::fallen, nullptr, "SK: recover begins", milliseconds(1200), "A"},
-    {"Recovery", DiskState::provisioned, kInstall, "\"phase\":\"stage\"", milliseconds(3000), "A", true},
+    {"Recovery", DiskState::provisioned, kInstall, "\"phase\":\"stage\"", milliseconds(1500), "A", true},
 };
 
 enum class Leaves { kept, lost };
@@ -144,6 +144,10 @@ class PowerCut : public testing::TestWithParam<std::tuple<const char*, Scene, Le
     std::this_thread::sleep_for(delay);
     session.machine().cut_power();
     acknowledged_ = std::max(acknowledged_, session.acknowledged());
+    // On a fast machine the cut of an earlier step may come after the switch.
+    Scene at_the_switch = scene;
+    at_the_switch.marker = "SWITCH";
+    may_have_switched_ = may_have_switched_ || session.machine().count_of(marker_of(material, at_the_switch)) > 0;
     const std::string left = disk.leave(into);
     story_ += std::string(scene.name) + ", " + std::to_string(delay.count()) + " ms after '" + marker + "': " + left +
               "; the console before it:\n" + session.machine().story();
@@ -157,6 +161,7 @@ class PowerCut : public testing::TestWithParam<std::tuple<const char*, Scene, Le
 
   std::mt19937_64 random_;
   std::uint64_t acknowledged_ = 0;  ///< log lines that were said to be on the disk
+  bool may_have_switched_ = false;  ///< before the cut; then either slot may come up
   std::string story_;
 };
 
@@ -185,7 +190,8 @@ void PowerCut::run_case() {
 
   MachineSession session(material, {.file = disk});
   const char slot = session.wait_until_ready();
-  EXPECT_NE(std::string(scene.may_run).find(slot), std::string::npos) << "slot " << slot << " must not come up";
+  EXPECT_TRUE(may_have_switched_ || std::string(scene.may_run).find(slot) != std::string::npos)
+      << "slot " << slot << " must not come up";
   const std::uint64_t starts_behind = session.machine().last_number_after("SK: log starts behind ").value_or(0);
   EXPECT_GE(starts_behind, acknowledged_) << "log lines are gone that were on the disk before the cut";
   session.must("slotkeeper --json status");
