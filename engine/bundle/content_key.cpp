@@ -5,12 +5,12 @@
 
 #include <openssl/crypto.h>
 #include <openssl/err.h>
-#include <openssl/pem.h>
 #include <openssl/rand.h>
 #include <openssl/rsa.h>
 #include <openssl/x509v3.h>
 
 #include "engine/bundle/openssl_pointers.hpp"
+#include "engine/bundle/signing_key.hpp"
 #include "partitions/io/types.hpp"
 
 namespace slotkeeper::bundle {
@@ -147,16 +147,6 @@ Result<std::vector<Addressee>> addressees_of(CMS_ContentInfo* cms, X509* wanted)
   return all;
 }
 
-Result<KeyPointer> read_private_key(const RecipientIdentity& identity) {
-  const auto bio = memory_bio(identity.key_pem);
-  // No prompt: a key with a passphrase is an error, not a program that waits.
-  KeyPointer key(PEM_read_bio_PrivateKey(
-      bio.get(), nullptr, [](char*, int, int, void*) { return -1; }, nullptr));
-  if (key) return key;
-  return error_of(Errc::config, "the decryption key of " + identity.origin +
-                                    " is not a private key in PEM form without a passphrase");
-}
-
 }  // namespace
 
 ContentKey::~ContentKey() { OPENSSL_cleanse(bytes.data(), bytes.size()); }
@@ -200,7 +190,7 @@ Result<std::string> wrap_content_key(const ContentKey& key, const std::vector<st
 Result<ContentKeyPointer> unwrap_content_key(std::string_view der, const RecipientIdentity& identity) {
   SK_TRY_ASSIGN(const auto certificates, read_certificates(identity.certificate_pem, identity.origin));
   X509* certificate = sk_X509_value(certificates.get(), 0);
-  SK_TRY_ASSIGN(const auto private_key, read_private_key(identity));
+  SK_TRY_ASSIGN(const auto private_key, read_pem_key(identity.key_pem, "the decryption key of " + identity.origin));
   if (X509_check_private_key(certificate, private_key.get()) != 1) {
     return error_of(Errc::config,
                     "the decryption key and the certificate of " + identity.origin + " do not belong together");

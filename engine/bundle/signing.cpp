@@ -19,7 +19,9 @@ Error config_error(const std::string& message) {
 
 /// Errors: config, not_supported_yet.
 Result<SigningKey> find_key(const SigningIdentity& identity) {
-  return identity.key_uri.empty() ? read_pem_key(identity.key_pem) : open_token_key(identity.key_uri);
+  if (!identity.key_uri.empty()) return open_token_key(identity.key_uri);
+  SK_TRY_ASSIGN(auto key, read_pem_key(identity.key_pem, "the signing key"));
+  return SigningKey{.keeper = nullptr, .key = std::move(key)};
 }
 
 /// What devices would refuse is not signed in the first place; the clock and the anchors are theirs alone.

@@ -1,4 +1,4 @@
-// The private key that signs: from a PEM text, or on a PKCS#11 token. Included only by the signature's own .cpp files.
+// Private keys: from a PEM text, or on a PKCS#11 token. Included only by the .cpp files of signatures and content keys.
 #pragma once
 
 #include <string>
@@ -13,8 +13,8 @@ struct SigningKey {
   KeyPointer key;  ///< goes before `keeper`
 };
 
-/// Errors: config (no private key, or one with a passphrase).
-[[nodiscard]] Result<SigningKey> read_pem_key(const std::string& pem);
+/// `what` it is, for messages. Errors: config (no private key, or one with a passphrase).
+[[nodiscard]] Result<KeyPointer> read_pem_key(const std::string& pem, const std::string& what);
 
 /// The key that a URI (RFC 7512) names. Errors: config (no such token or key, a wrong or missing PIN, a PIN in the URI
 /// itself, no pkcs11 engine for this OpenSSL), not_supported_yet (built without).

@@ -42,6 +42,11 @@ void forget_failures(DeviceFacts& facts, const Sha256& manifest) {
   std::erase_if(facts.failures, [&](const PackageFailures& package) { return package.manifest == manifest; });
 }
 
+bool is_quarantined(const Device& device, const PackageFailures& package) {
+  const std::uint32_t after = device.configuration().install.quarantine_after;
+  return after > 0 && package.count >= after;
+}
+
 permanent::Gate quarantine_gate(const Device& device, const Sha256& manifest) {
   const std::uint32_t after = device.configuration().install.quarantine_after;
   const auto& failures = device.facts.failures;
@@ -53,7 +58,7 @@ permanent::Gate quarantine_gate(const Device& device, const Sha256& manifest) {
                        .unit = "count",
                        .message = "this bundle has not failed here before"};
   if (found == failures.end()) return gate;
-  gate.pass = gate.measured <= gate.limit;
+  gate.pass = !is_quarantined(device, *found);
   gate.message = "this bundle was tried and did not become the firmware " + std::to_string(found->count) +
                  (found->count == 1 ? " time" : " times") + ", the last time on " + found->last + " (" + found->code +
                  ")";

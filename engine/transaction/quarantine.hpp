@@ -19,6 +19,9 @@ namespace slotkeeper {
 /// Of a package that became the confirmed firmware. Not durable yet.
 void forget_failures(DeviceFacts& facts, const Sha256& manifest);
 
+/// Whether it is refused: it failed as often as `[install] quarantine-after` says.
+[[nodiscard]] bool is_quarantined(const Device& device, const PackageFailures& package);
+
 /// measured: failures of this package; limit: those that are still accepted (`[install] quarantine-after` less one).
 [[nodiscard]] permanent::Gate quarantine_gate(const Device& device, const Sha256& manifest);
 

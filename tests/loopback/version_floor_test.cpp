@@ -172,6 +172,9 @@ TEST_F(VersionFloor, ACounterThatDoesNotAnswerIsNotTakenForNone) {
   const Answer answer = device->install(make("3.5.1", group(7, R"("3.5.1")")));
   EXPECT_EQ(answer.exit_status, 6) << answer.story();
   EXPECT_THAT(answer.message(), HasSubstr("the version counter of this device does not answer"));
+  const Answer status = device->run({"status"});
+  EXPECT_EQ(status.exit_status, 0) << status.story();
+  EXPECT_THAT(status.text("weaker"), HasSubstr("the version counter of this device does not answer"));
 }
 
 }  // namespace

@@ -1,4 +1,6 @@
 // `quarantine list` and `quarantine clear`.
+#include "engine/transaction/quarantine.hpp"
+
 #include <algorithm>
 
 #include "engine/transaction/commands/commands.hpp"
@@ -7,11 +9,6 @@ namespace slotkeeper {
 namespace {
 
 constexpr std::size_t kIdDigitsMin = 8;
-
-bool is_quarantined(const Device& device, const PackageFailures& package) {
-  const std::uint32_t after = device.configuration().install.quarantine_after;
-  return after > 0 && package.count >= after;
-}
 
 bool is_hexadecimal(const std::string& text) {
   return std::ranges::all_of(text, [](char c) { return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f'); });

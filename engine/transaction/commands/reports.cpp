@@ -123,8 +123,12 @@ Result<CommandResult> status(Device& device) {
   if (const auto ready = device.boot->check_can_arm(); !ready.has_value()) {
     weaker.emplace_back("no update can be installed: " + ready.assume_error().message);
   }
-  SK_TRY_ASSIGN(const Floor floor, read_floor(device));
-  if (!floor.is_authentic) {
+  // Whoever looks at a device has to see the rest of it also when its counter or its trust anchors are out of order.
+  const auto found_floor = read_floor(device);
+  const Floor floor = found_floor.has_value() ? found_floor.assume_value() : Floor{};
+  if (!found_floor.has_value()) {
+    weaker.emplace_back("no update can be installed: " + found_floor.assume_error().message);
+  } else if (!floor.is_authentic) {
     weaker.emplace_back("the recorded firmware group is not authentic, so that only higher ones are accepted: " +
                         floor.doubt);
   } else if (floor.rules.group && !floor.counter) {
